@@ -1,0 +1,138 @@
+"""The activator: claims wallets and loads them, in bounded batches.
+
+A claim bumps the wallet's epoch, which waits out or disowns every statement under an older
+one.  So it also settles writes whose outcome was lost: after it, what is there is all there
+will ever be.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .actor import WalletActor
+from .backoff import Backoff
+from .errors import LedgerBusy, LedgerFault, NotCommitted, OutcomeUnknown, UnknownOrg
+from .mailbox import Phase
+from .ports import Claim, Loaded, Probe, Taken
+
+if TYPE_CHECKING:
+    from .node import Node
+
+log = logging.getLogger(__name__)
+
+
+class Activator:
+    """Loads wallets: those somebody waits for first, then those with due holds."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._urgent: dict[WalletActor, None] = {}
+        self._background: dict[WalletActor, None] = {}
+        self._wake = asyncio.Event()
+        self._backoff = Backoff()
+
+    def request(self, actor: WalletActor, *, urgent: bool) -> None:
+        """Ask that `actor` be loaded, or loaded again."""
+        if urgent:
+            self._background.pop(actor, None)
+            self._urgent[actor] = None
+        elif actor not in self._urgent:
+            self._background[actor] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Load for ever."""
+        while True:
+            await self._wake.wait()
+            batch = self._gather()
+            if not (self._urgent or self._background):
+                self._wake.clear()
+            try:
+                await self._activate(batch)
+                self._backoff.reset()
+            except (LedgerBusy, OutcomeUnknown) as error:
+                log.warning("cannot load %d wallets yet: %s", len(batch), error)
+                await asyncio.sleep(self._backoff.wait_s())
+                for actor in batch:
+                    self.request(actor, urgent=True)
+            except Exception:
+                log.exception("loading met a bug; those who waited are failed")
+                for actor in batch:
+                    self._drop(actor, LedgerFault("This wallet cannot be loaded."))
+
+    def _gather(self) -> list[WalletActor]:
+        batch: list[WalletActor] = []
+        for queue in (self._urgent, self._background):
+            while queue and len(batch) < self._node.limits.activation_batch:
+                actor = next(iter(queue))
+                del queue[actor]
+                if actor.phase in (Phase.LOADING, Phase.SUSPECT):
+                    batch.append(actor)
+        return batch
+
+    async def _activate(self, batch: Sequence[WalletActor]) -> None:
+        """Claim `batch` together; if that cannot be done, one by one."""
+        if not batch:
+            return
+        try:
+            claims = await self._claim(batch)
+        except (LedgerBusy, NotCommitted):
+            if len(batch) == 1:
+                raise
+            for actor in batch:
+                await self._activate_alone(actor)
+            return
+        for actor in batch:
+            await self._start(actor, claims.get(actor.org_id))
+
+    async def _activate_alone(self, actor: WalletActor) -> None:
+        try:
+            await self._activate([actor])
+        except (LedgerBusy, OutcomeUnknown):
+            self._later(actor, self._backoff.wait_s())
+        except Exception:
+            log.exception("loading %s met a bug", actor.org_id)
+            self._drop(actor, LedgerFault("This wallet cannot be loaded."))
+
+    async def _claim(self, batch: Sequence[WalletActor]) -> dict[str, Claim]:
+        node = self._node
+        claims = await node.ledger.activate(
+            sorted(actor.org_id for actor in batch),
+            owner=node.boot_id,
+            tenure_ms=node.limits.tenure_ms,
+        )
+        return dict(claims)
+
+    async def _start(self, actor: WalletActor, claim: Claim | None) -> None:
+        match claim:
+            case Loaded():
+                actor.loaded(claim, committed_seq=await self._committed(actor, claim))
+            case Taken():
+                self._node.stats.fenced("taken")
+                self._later(actor, self._node.limits.tenure_ms / 1000 / 4)
+            case None:
+                self._node.unknown(actor.org_id)
+                self._drop(actor, UnknownOrg(actor.org_id))
+
+    async def _committed(self, actor: WalletActor, loaded: Loaded) -> int:
+        """Return up to which row the writes whose answer was lost did happen, or 0."""
+        entry = actor.in_question(loaded.seq)
+        if entry is None:
+            return 0
+        [found] = await self._node.ledger.probe([Probe(entry.org_id, entry.key, "")])
+        stored = found.entry
+        ours = stored is not None and (stored.seq, stored.epoch) == (entry.seq, entry.epoch)
+        self._node.stats.fenced("lost_answer_committed" if ours else "lost_answer_not_committed")
+        return entry.seq if ours else 0
+
+    def _later(self, actor: WalletActor, delay_s: float) -> None:
+        asyncio.get_running_loop().call_later(delay_s, self._again, actor)
+
+    def _again(self, actor: WalletActor) -> None:
+        self.request(actor, urgent=True)
+
+    def _drop(self, actor: WalletActor, error: Exception) -> None:
+        self._node.forget(actor)
+        actor.phase = Phase.GONE
+        actor.fail_all(error)

@@ -1,0 +1,358 @@
+"""The actor: one wallet, decided in memory, its answers held until they are durable.
+
+It has no task of its own.  Whoever posts runs the decision inline; there is no `await`
+between reading the state and deciding, so the event loop serialises all decisions.
+
+    post ─▶ (unknown key or call? probe first) ─▶ decide ─▶ speculative state ─▶ lane
+                                                     └─▶ answer held ─▶ durable ─▶ released
+"""
+
+from typing import TYPE_CHECKING
+
+from . import care, views
+from .commands import (
+    Check,
+    Commit,
+    Expire,
+    Extend,
+    Kill,
+    Look,
+    NoteStart,
+    Prolong,
+    Query,
+    Release,
+    Reserve,
+)
+from .errors import DeadlinePassed, LedgerFault, WalletError
+from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
+from .mailbox import Decided, Due, Envelope, Held, Phase
+from .memory import Memory
+from .ports import Loaded, WalletBatch
+from .rules import Facts, decide
+from .settings import settings_of
+from .wallet import Entry, Hold, Wallet, evolve, note_start
+
+if TYPE_CHECKING:
+    from .node import Node
+
+RELEASED_LATE = "the caller was told no before the hold was durable"
+
+
+class WalletActor:
+    """Owns one wallet.  `pending` are entries not yet durable, in order; the first
+    `in_flight` of them are with the ledger.  `held` are answers not yet released.
+    """
+
+    __slots__ = (
+        "durable_seq", "held", "in_flight", "mailbox", "memory", "node", "org_id",
+        "pending", "phase", "probing", "used_s", "wallet",
+    )  # fmt: skip
+
+    def __init__(self, org_id: str, node: "Node") -> None:
+        self.org_id = org_id
+        self.node = node
+        self.phase = Phase.LOADING
+        self.wallet: Wallet | None = None
+        self.memory = Memory(node.limits.remembered_keys)
+        self.mailbox: list[Envelope] = []
+        self.pending: list[Entry] = []
+        self.held: list[Held] = []
+        self.in_flight = 0
+        self.probing = 0
+        self.durable_seq = 0
+        self.used_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, so that the wallet may leave memory."""
+        return not (self.pending or self.held or self.mailbox or self.probing)
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether a live call needs this wallet in memory."""
+        return self.wallet is not None and bool(self.wallet.holds)
+
+    @property
+    def waiting(self) -> int:
+        """How many asks wait here, before or after their decision."""
+        return len(self.mailbox) + len(self.held) + self.probing
+
+    # --- deciding ---------------------------------------------------------------------------
+
+    def post(self, envelope: Envelope) -> None:
+        """Decide `envelope` now, or as soon as what it needs is known."""
+        if self.phase is not Phase.ACTIVE:
+            self.mailbox.append(envelope)
+        elif self._knows(envelope):
+            self._decide(envelope)
+        else:
+            self.probing += 1
+            self.node.prober.ask(self, envelope)
+
+    def probed(self, envelope: Envelope) -> None:
+        """Decide `envelope`, whose probe was answered under the epoch it was asked in."""
+        self.probing -= 1
+        if self.phase is not Phase.ACTIVE:
+            self.mailbox.append(envelope)
+            return
+        assert self.wallet is not None
+        if envelope.epoch_at_probe == self.wallet.epoch:
+            self._decide(envelope)
+        else:
+            envelope.found = None
+            self.post(envelope)
+
+    def _knows(self, envelope: Envelope) -> bool:
+        """Whether memory alone can tell what the journal says of this ask's key and call."""
+        ask = envelope.ask
+        assert self.wallet is not None
+        memory = self.memory
+        if memory.whole:
+            return True
+        call_id = envelope.call_id
+        live = call_id in self.wallet.holds
+        if isinstance(ask, Query):
+            return not isinstance(ask, Check) or live or call_id in memory.ended
+        if live and isinstance(ask, (Commit, Release, Expire, Prolong)):
+            return True  # a live hold proves that none of these happened
+        if call_id and not live and call_id not in memory.ended:
+            return False
+        if live and isinstance(ask, (Kill, Extend)) and ask.client_key is None:
+            return True
+        return envelope.key in memory.entries
+
+    def _facts(self, envelope: Envelope) -> Facts:
+        assert self.wallet is not None
+        found = envelope.found
+        entry = self.memory.entries.get(envelope.key)
+        hold: Hold | None = None
+        if envelope.call_id and envelope.call_id not in self.wallet.holds:
+            hold = self.memory.ended.get(envelope.call_id)
+        if found is not None:
+            entry = entry or found.entry
+            if hold is None and envelope.call_id not in self.wallet.holds:
+                hold = found.hold
+        return Facts(entry, hold, self.node.fleet_stopped)
+
+    def _decide(self, envelope: Envelope) -> None:
+        """Decide one ask on the speculative state; the answer waits for all it rests on."""
+        wallet = self.wallet
+        assert wallet is not None
+        if envelope.given_up:
+            return
+        if self.node.loop_time() > envelope.deadline_s:
+            envelope.fail(DeadlinePassed("Nothing was decided in time."))
+            return
+        ask = envelope.ask
+        try:
+            if isinstance(ask, Query):
+                self._hold_back(envelope, self._read(wallet, ask, envelope))
+                return
+            decision = decide(wallet, ask, self._facts(envelope), self.node.clock.now_ms())
+        except WalletError as error:
+            envelope.fail(error)
+            return
+        if not isinstance(decision, Entry):
+            self._hold_back(envelope, decision)
+        elif ask.dry_run:
+            answer = entry_answer(decision, outcome=Outcome.ANSWERED)
+            self._hold_back(envelope, Answer(answer.outcome, {**answer.body, "dry_run": True}))
+        else:
+            evolve(wallet, decision)
+            self.memory.remember(decision)
+            self.pending.append(decision)
+            self.held.append(Held(envelope, decision, decision.seq))
+            self.node.undurable += 1
+            if not self.in_flight:
+                self.node.lane.ready(self)
+
+    def _read(self, wallet: Wallet, query: Query, envelope: Envelope) -> Answer:
+        now_ms = self.node.clock.now_ms()
+        match query:
+            case Check():
+                ended = self._facts(envelope).hold
+                body = views.check_call(
+                    wallet, query, ended, fleet_stopped=self.node.fleet_stopped, now_ms=now_ms
+                )
+            case Look():
+                body = views.look(wallet, now_ms=now_ms)
+            case NoteStart():
+                note_start(wallet, query.call_id, query.heard_ms)
+                care.arm(self, query.call_id)
+                body = {}
+            case Due():
+                care.look_after(self, query.call_id, now_ms)
+                body = {}
+            case _:
+                raise AssertionError(query)
+        return Answer(Outcome.ANSWERED, body)
+
+    # --- releasing --------------------------------------------------------------------------
+
+    def _hold_back(self, envelope: Envelope, decided: Decided) -> None:
+        assert self.wallet is not None
+        held = Held(envelope, decided, self.wallet.seq)
+        if self.held or self.wallet.seq > self.durable_seq:
+            self.held.append(held)
+        else:
+            self._release(held)
+
+    def _release(self, held: Held) -> None:
+        """Let one answer go: all it rests on is durable."""
+        envelope = held.envelope
+        decided = held.decided
+        if isinstance(decided, Entry):
+            answer = entry_answer(decided, outcome=Outcome.CREATED)
+        elif isinstance(decided, Replay):
+            answer = entry_answer(decided.entry, outcome=Outcome.REPEATED)
+        elif isinstance(decided, Refusal):
+            answer = refusal_answer(decided)
+        else:
+            answer = decided
+        if envelope.then is not None:
+            envelope.then(decided)
+        if envelope.reply is None:
+            return
+        if not envelope.reply.done():
+            envelope.reply.set_result(answer)
+            self.node.count_answer(envelope, answer)
+        elif isinstance(decided, Entry) and isinstance(envelope.ask, Reserve):
+            self._give_back(envelope.ask)
+
+    def _give_back(self, reserve: Reserve) -> None:
+        if reserve.give_back:
+            self.node.post_own(
+                Release(
+                    org_id=self.org_id,
+                    call_id=reserve.call_id,
+                    reason=RELEASED_LATE,
+                    strict=False,
+                )
+            )
+
+    def durable(self, count: int) -> None:
+        """The first `count` pending entries are durable: release what waited for them."""
+        entries = self.pending[:count]
+        del self.pending[:count]
+        self.in_flight -= count
+        self.node.undurable -= count
+        self.durable_seq = entries[-1].seq
+        self.memory.settle(self.durable_seq)
+        for entry in entries:
+            care.follow(self, entry)
+        ready = 0
+        for held in self.held:
+            if held.seq > self.durable_seq:
+                break
+            ready += 1
+        released = self.held[:ready]
+        del self.held[:ready]
+        for held in released:
+            self._release(held)
+        if self.pending and not self.in_flight:
+            self.node.lane.ready(self)
+
+    # --- writing and doubting -----------------------------------------------------------------
+
+    def take(self, limit: int) -> WalletBatch:
+        """Hand the next pending entries, at most `limit`, to the lane."""
+        assert self.wallet is not None
+        entries = self.pending[:limit]
+        self.in_flight = len(entries)
+        first = entries[0]
+        return WalletBatch(
+            org_id=self.org_id,
+            epoch=first.epoch,
+            owner=self.node.boot_id,
+            expected_seq=first.seq - 1,
+            balance_before_pence=first.balance_before_pence,
+            entries=entries,
+        )
+
+    def doubt(self) -> None:
+        """Memory and ledger may differ: decide nothing more until the wallet is reloaded."""
+        if self.phase is Phase.ACTIVE:
+            self.phase = Phase.SUSPECT
+            self.node.activator.request(self, urgent=True)
+
+    def abandon(self, error: Exception) -> None:
+        """Nothing pending was written nor will be: tell everyone, and reload."""
+        self._drop_pending()
+        held, self.held = self.held, []
+        for one in held:
+            one.envelope.fail(error)
+        self.doubt()
+
+    def poisoned(self, entry: Entry) -> None:
+        """The ledger refuses this one entry: its caller hears so, the rest is decided again."""
+        for held in self.held:
+            if held.decided is entry:
+                held.envelope.fail(LedgerFault("The ledger refused to store this decision."))
+        self.held = [held for held in self.held if held.decided is not entry]
+        self.doubt()
+
+    def in_question(self, stored_seq: int) -> Entry | None:
+        """Return the entry whose presence in the ledger settles what became of a lost write.
+
+        `stored_seq` is the wallet's row now: the last in-flight entry that can be in it.
+        """
+        for entry in reversed(self.pending[: self.in_flight]):
+            if entry.seq <= stored_seq:
+                return entry
+        return None
+
+    def loaded(self, loaded: Loaded, *, committed_seq: int) -> None:
+        """Start, or start again, from what is stored.
+
+        What was in flight and turned out to be committed (up to `committed_seq`) is released
+        from memory: its callers never learn.  All else is decided again, in its order.
+        """
+        if committed_seq:
+            self.durable(sum(1 for entry in self.pending if entry.seq <= committed_seq))
+        self._drop_pending()
+        defaults = self.node.defaults
+        started = dict(loaded.started_ms)
+        if self.wallet is not None:
+            started = {**self.wallet.started, **started}
+        holds = {hold.call_id: hold for hold in loaded.holds}
+        self.wallet = Wallet(
+            org_id=self.org_id,
+            settings=settings_of(defaults, loaded.overrides),
+            defaults=defaults,
+            overrides=loaded.overrides,
+            seq=loaded.seq,
+            balance_pence=loaded.balance_pence,
+            held_pence=loaded.held_pence,
+            suspended=loaded.suspended,
+            last_ms=loaded.last_ms,
+            epoch=loaded.epoch,
+            node=self.node.node_id,
+            holds=holds,
+            started={call_id: ms for call_id, ms in started.items() if call_id in holds},
+        )
+        self.durable_seq = loaded.seq
+        self.memory.restart(whole=loaded.seq == 0)
+        self.phase = Phase.ACTIVE
+        for hold in holds.values():
+            self.node.timers.arm(self.org_id, hold, self.wallet.started_ms(hold))
+        if self.wallet.suspended or self.node.fleet_ends_calls:
+            care.end_live_calls(self, "suspended")
+        again = [held.envelope for held in self.held] + self.mailbox
+        self.held, self.mailbox = [], []
+        for envelope in again:
+            envelope.found = None
+            self.probing += 1
+            self.node.prober.ask(self, envelope)
+
+    def fail_all(self, error: Exception) -> None:
+        """Fail everyone who waits here."""
+        self._drop_pending()
+        again = [held.envelope for held in self.held] + self.mailbox
+        self.held, self.mailbox = [], []
+        for envelope in again:
+            envelope.fail(error)
+
+    def _drop_pending(self) -> None:
+        self.node.undurable -= len(self.pending)
+        self.pending.clear()
+        self.in_flight = 0

@@ -1,0 +1,107 @@
+"""What an actor does for its live calls: set off effects, extend, end, let expire.
+
+Only durable entries have effects.  Whatever is decided here goes through the mailbox like any
+other command.
+"""
+
+from typing import TYPE_CHECKING
+
+from . import deadlines
+from .commands import Expire, Kill, Prolong
+from .mailbox import Decided, Due
+from .wallet import Entry
+
+if TYPE_CHECKING:
+    from .actor import WalletActor
+    from .wallet import Wallet
+
+
+def follow(actor: "WalletActor", entry: Entry) -> None:
+    """Set off what follows from an entry that is durable now, and only now."""
+    node, org_id, hold = actor.node, actor.org_id, entry.hold
+    node.effects.decided(entry)
+    if hold is not None and hold.active:
+        node.timers.arm(org_id, hold, _wallet(actor).started_ms(hold))
+    elif hold is not None and entry.type != "call_kill":
+        node.timers.drop(org_id, hold.call_id)
+        node.effects.call_ended(org_id, hold.call_id)
+    if entry.type == "call_kill":
+        assert hold is not None, "a kill names its call"
+        node.effects.call_killed(org_id, hold.call_id, hold.kill_reason, managed=hold.managed)
+    elif entry.type == "suspend":
+        end_live_calls(actor, "suspended")
+    elif entry.amount_pence > 0:
+        _revive_final_calls(actor)
+
+
+def end_live_calls(actor: "WalletActor", reason: str) -> None:
+    """Tell every live call of a wallet to end."""
+    if actor.wallet is None:
+        return
+    for hold in list(actor.wallet.holds.values()):
+        if not hold.killed:
+            _end(actor, hold.call_id, reason)
+
+
+def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
+    """Do what a due hold needs: extend it, end its call, or let it expire."""
+    wallet = _wallet(actor)
+    hold = wallet.holds.get(call_id)
+    if hold is None:
+        return
+    ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
+    if now_ms >= hold.expires_ms:
+        actor.node.post_own(Expire(org_id=actor.org_id, call_id=call_id))
+    elif not hold.managed or hold.killed:
+        arm(actor, call_id)
+    elif deadlines.may_grow(hold) and now_ms >= ends_ms - deadlines.EXTEND_BEFORE_MS:
+        actor.node.post_own(
+            Prolong(org_id=actor.org_id, call_id=call_id),
+            then=lambda decided: _prolonged(actor, call_id, decided),
+        )
+    elif now_ms >= ends_ms:
+        _end(actor, call_id, "cap")
+    else:
+        arm(actor, call_id)
+
+
+def arm(actor: "WalletActor", call_id: str) -> None:
+    """Set the timer of a live hold anew."""
+    wallet = _wallet(actor)
+    hold = wallet.holds.get(call_id)
+    if hold is not None:
+        actor.node.timers.arm(actor.org_id, hold, wallet.started_ms(hold))
+
+
+def _prolonged(actor: "WalletActor", call_id: str, decided: Decided) -> None:
+    """Hear what became of an extension; without one, a call ends with its paid time."""
+    wallet = _wallet(actor)
+    hold = wallet.holds.get(call_id)
+    if isinstance(decided, Entry) or hold is None or hold.killed:
+        return
+    ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
+    if actor.node.clock.now_ms() >= ends_ms:
+        _end(actor, call_id, "money")
+    else:
+        actor.node.effects.call_final(actor.org_id, call_id, ends_ms)
+        arm(actor, call_id)
+
+
+def _revive_final_calls(actor: "WalletActor") -> None:
+    """Money came in: calls in their last seconds get another attempt at once."""
+    wallet = _wallet(actor)
+    now_ms = actor.node.clock.now_ms()
+    for hold in wallet.holds.values():
+        late_ms = deadlines.ends_ms(hold, wallet.started_ms(hold)) - deadlines.EXTEND_BEFORE_MS
+        if hold.managed and not hold.killed and now_ms >= late_ms:
+            actor.node.post_own(Due(org_id=actor.org_id, call_id=hold.call_id))
+
+
+def _end(actor: "WalletActor", call_id: str, reason: str) -> None:
+    kill = Kill(org_id=actor.org_id, call_id=call_id, reason=reason, strict=False)
+    actor.node.post_own(kill)
+
+
+def _wallet(actor: "WalletActor") -> "Wallet":
+    assert actor.wallet is not None, "only a loaded wallet has calls"
+    return actor.wallet

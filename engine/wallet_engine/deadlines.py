@@ -1,0 +1,46 @@
+"""When somebody must look at a hold again.  Pure: the timers and the sweep both ask here.
+
+Source: SPEC §3, Extension and Release, expiry.
+"""
+
+from .wallet import Hold
+
+EXTEND_BEFORE_MS = 30_000
+"""A managed hold is enlarged this long before its paid time is up."""
+
+LAST_ATTEMPT_BEFORE_MS = 15_000
+"""A final hold gets one more attempt this long before its paid time is up."""
+
+CAP_GRACE_MS = 60_000
+"""How long after its own cap a silent call may still report before its hold expires."""
+
+
+def ends_ms(hold: Hold, started_ms: int) -> int:
+    """When the talk that this hold pays for is over, its own cap included."""
+    return started_ms + min(hold.paid_seconds, hold.max_duration_seconds) * 1000
+
+
+def may_grow(hold: Hold) -> bool:
+    """Whether more money would buy this call more time."""
+    return hold.paid_seconds < hold.max_duration_seconds
+
+
+def expires_ms(opened_ms: int, expiry_minutes: int, max_duration_seconds: int) -> int:
+    """When a hold that nobody has heard of since is abandoned."""
+    return opened_ms + max(expiry_minutes * 60_000, max_duration_seconds * 1000 + CAP_GRACE_MS)
+
+
+def next_due_ms(hold: Hold, started_ms: int, now_ms: int) -> int:
+    """Return the next moment after `now_ms` at which this hold needs a decision.
+
+    A managed hold: first attempt to extend, last attempt, end of paid time.  Any other hold,
+    and one whose call was told to end: its expiry.  What is already late is due at once.
+    """
+    if not hold.managed or hold.killed:
+        return hold.expires_ms
+    end = ends_ms(hold, started_ms)
+    if may_grow(hold):
+        for due in (end - EXTEND_BEFORE_MS, end - LAST_ATTEMPT_BEFORE_MS):
+            if due > now_ms:
+                return due
+    return min(end, hold.expires_ms)

@@ -1,0 +1,68 @@
+"""What an actor remembers of its journal: recent entries by key, ended calls by id."""
+
+from .wallet import Entry, Hold
+
+
+class Memory:
+    """Recent keys and ended calls of one wallet, bounded; what is not durable never leaves.
+
+    `whole` says that nothing was ever dropped since the journal was empty, so that what is
+    not here does not exist.  While a probe is out, nothing newer than what was durable when
+    it was sent is dropped (`pin`): between the probe and memory every row is seen.
+    """
+
+    __slots__ = ("_capacity", "_droppable_seq", "_pinned", "ended", "entries", "whole")
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._droppable_seq = 0
+        self._pinned = False
+        self.entries: dict[str, Entry] = {}
+        self.ended: dict[str, Hold] = {}
+        self.whole = False
+
+    def restart(self, *, whole: bool) -> None:
+        """Forget everything: the wallet was loaded anew.  `whole`: its journal is empty."""
+        self.entries.clear()
+        self.ended.clear()
+        self._pinned = False
+        self._droppable_seq = 0
+        self.whole = whole
+
+    def remember(self, entry: Entry) -> None:
+        """Remember an entry, durable or not."""
+        self.entries[entry.key] = entry
+        hold = entry.hold
+        if hold is not None and not hold.active:
+            self.ended[hold.call_id] = hold
+
+    def settle(self, durable_seq: int) -> None:
+        """Rows up to `durable_seq` are durable: the oldest beyond the capacity may go."""
+        if not self._pinned:
+            self._droppable_seq = durable_seq
+        self._trim(self._capacity)
+
+    def pin(self, durable_seq: int) -> None:
+        """A probe is sent that will see every row up to `durable_seq`."""
+        self._droppable_seq = durable_seq
+        self._pinned = True
+
+    def unpin(self, durable_seq: int) -> None:
+        """The probe was answered and used."""
+        self._pinned = False
+        self.settle(durable_seq)
+
+    def shrink(self) -> None:
+        """Drop all that is durable: the wallet is not used just now."""
+        self._trim(0)
+
+    def _trim(self, capacity: int) -> None:
+        while len(self.entries) > capacity:
+            key, entry = next(iter(self.entries.items()))
+            if entry.seq > self._droppable_seq:
+                return
+            del self.entries[key]
+            self.whole = False
+            hold = entry.hold
+            if hold is not None and self.ended.get(hold.call_id) is hold:
+                del self.ended[hold.call_id]

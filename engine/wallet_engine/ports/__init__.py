@@ -1,0 +1,57 @@
+"""What the engine needs from outside, in its own words.  Adapters live in other packages."""
+
+from .ledger import (
+    Claim,
+    DueHold,
+    Found,
+    Ledger,
+    Loaded,
+    Probe,
+    Taken,
+    WalletBatch,
+)
+from .signals import (
+    Clock,
+    Effects,
+    Stats,
+)
+from .stores import (
+    Assistant,
+    CallFacts,
+    Delivery,
+    DirectoryStore,
+    FleetStore,
+    FleetSwitch,
+    History,
+    HistoryQuery,
+    Org,
+    PhoneNumber,
+    Recorder,
+    UnsettledCall,
+)
+
+__all__ = [
+    "Assistant",
+    "CallFacts",
+    "Claim",
+    "Clock",
+    "Delivery",
+    "DirectoryStore",
+    "DueHold",
+    "Effects",
+    "FleetStore",
+    "FleetSwitch",
+    "Found",
+    "History",
+    "HistoryQuery",
+    "Ledger",
+    "Loaded",
+    "Org",
+    "PhoneNumber",
+    "Probe",
+    "Recorder",
+    "Stats",
+    "Taken",
+    "UnsettledCall",
+    "WalletBatch",
+]

@@ -1,0 +1,107 @@
+"""The prober: looks up in the journal what actors do not know, in batches, before they decide.
+
+Since activation bumped the epoch, only this owner can write to a wallet, so what a probe did
+not find cannot appear behind the actor's back.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .actor import WalletActor
+from .backoff import Backoff
+from .errors import LedgerBusy, LedgerFault, NotCommitted, OutcomeUnknown
+from .mailbox import Envelope, Phase
+
+if TYPE_CHECKING:
+    from .node import Node
+
+log = logging.getLogger(__name__)
+
+Waiting = tuple[WalletActor, Envelope]
+
+
+class Prober:
+    """Answers probes, all that wait in one query, one query at a time."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._queue: deque[Waiting] = deque()
+        self._wake = asyncio.Event()
+
+    def ask(self, actor: WalletActor, envelope: Envelope) -> None:
+        """Queue the look-up for `envelope`; `actor.probed` hears of it."""
+        self._queue.append((actor, envelope))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Probe for ever."""
+        while True:
+            await self._wake.wait()
+            batch = self._gather()
+            if not self._queue:
+                self._wake.clear()
+            try:
+                await self._probe(batch)
+            except Exception:
+                log.exception("the prober met a bug; those who waited are failed")
+                for actor, envelope in batch:
+                    self._fail(actor, envelope)
+
+    def _gather(self) -> list[Waiting]:
+        """Take what waits; whoever gave up meanwhile, or must be loaded first, goes no further."""
+        batch: list[Waiting] = []
+        while self._queue and len(batch) < self._node.limits.probe_batch:
+            actor, envelope = self._queue.popleft()
+            if envelope.given_up:
+                actor.probing -= 1
+                continue
+            if actor.phase is not Phase.ACTIVE:
+                actor.probed(envelope)
+                continue
+            batch.append((actor, envelope))
+        return batch
+
+    async def _probe(self, batch: list[Waiting]) -> None:
+        if not batch:
+            return
+        for actor, envelope in batch:
+            assert actor.wallet is not None
+            envelope.epoch_at_probe = actor.wallet.epoch
+            actor.memory.pin(actor.durable_seq)
+        backoff = Backoff()
+        while True:
+            try:
+                found = await self._node.ledger.probe([envelope.probe() for _, envelope in batch])
+                break
+            except (LedgerBusy, OutcomeUnknown):
+                await asyncio.sleep(backoff.wait_s())
+                if all(envelope.given_up for _, envelope in batch):
+                    found = None
+                    break
+            except NotCommitted:
+                await self._probe_apart(batch)
+                return
+        for position, (actor, envelope) in enumerate(batch):
+            if found is None:
+                actor.probing -= 1
+            else:
+                envelope.found = found[position]
+                actor.probed(envelope)
+        for actor in {actor for actor, _ in batch}:
+            actor.memory.unpin(actor.durable_seq)
+
+    async def _probe_apart(self, batch: list[Waiting]) -> None:
+        """One of these look-ups is refused: find out which, and fail only that one."""
+        if len(batch) > 1:
+            for one in batch:
+                await self._probe([one])
+            return
+        [(actor, envelope)] = batch
+        self._fail(actor, envelope)
+        actor.memory.unpin(actor.durable_seq)
+
+    def _fail(self, actor: WalletActor, envelope: Envelope) -> None:
+        actor.probing -= 1
+        envelope.fail(LedgerFault("The ledger refused to look this up."))
