@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 from . import care, views
 from .commands import (
     Check,
-    Commit,
-    Expire,
-    Extend,
-    Kill,
     Look,
     NoteStart,
-    Prolong,
     Query,
     Release,
     Reserve,
@@ -28,9 +23,9 @@ from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_ans
 from .mailbox import Decided, Due, Envelope, Held, Phase
 from .memory import Memory
 from .ports import Loaded, WalletBatch
-from .rules import Facts, decide
+from .rules import decide
 from .settings import settings_of
-from .wallet import Entry, Hold, Wallet, evolve, note_start
+from .wallet import Entry, Wallet, evolve, note_start
 
 if TYPE_CHECKING:
     from .node import Node
@@ -39,8 +34,10 @@ RELEASED_LATE = "the caller was told no before the hold was durable"
 
 
 class WalletActor:
-    """Owns one wallet.  `pending` are entries not yet durable, in order; the first
-    `in_flight` of them are with the ledger.  `held` are answers not yet released.
+    """Owns one wallet.
+
+    `pending` are entries not yet durable, in order; the first `in_flight` of them are with
+    the ledger.  `held` are answers not yet released.
     """
 
     __slots__ = (
@@ -77,13 +74,17 @@ class WalletActor:
         """How many asks wait here, before or after their decision."""
         return len(self.mailbox) + len(self.held) + self.probing
 
+    def _state(self) -> Wallet:
+        assert self.wallet is not None, "only a loaded wallet decides"
+        return self.wallet
+
     # --- deciding ---------------------------------------------------------------------------
 
     def post(self, envelope: Envelope) -> None:
         """Decide `envelope` now, or as soon as what it needs is known."""
         if self.phase is not Phase.ACTIVE:
             self.mailbox.append(envelope)
-        elif self._knows(envelope):
+        elif self.memory.knows(envelope, self._state()):
             self._decide(envelope)
         else:
             self.probing += 1
@@ -95,49 +96,15 @@ class WalletActor:
         if self.phase is not Phase.ACTIVE:
             self.mailbox.append(envelope)
             return
-        assert self.wallet is not None
-        if envelope.epoch_at_probe == self.wallet.epoch:
+        if envelope.epoch_at_probe == self._state().epoch:
             self._decide(envelope)
         else:
             envelope.found = None
             self.post(envelope)
 
-    def _knows(self, envelope: Envelope) -> bool:
-        """Whether memory alone can tell what the journal says of this ask's key and call."""
-        ask = envelope.ask
-        assert self.wallet is not None
-        memory = self.memory
-        if memory.whole:
-            return True
-        call_id = envelope.call_id
-        live = call_id in self.wallet.holds
-        if isinstance(ask, Query):
-            return not isinstance(ask, Check) or live or call_id in memory.ended
-        if live and isinstance(ask, (Commit, Release, Expire, Prolong)):
-            return True  # a live hold proves that none of these happened
-        if call_id and not live and call_id not in memory.ended:
-            return False
-        if live and isinstance(ask, (Kill, Extend)) and ask.client_key is None:
-            return True
-        return envelope.key in memory.entries
-
-    def _facts(self, envelope: Envelope) -> Facts:
-        assert self.wallet is not None
-        found = envelope.found
-        entry = self.memory.entries.get(envelope.key)
-        hold: Hold | None = None
-        if envelope.call_id and envelope.call_id not in self.wallet.holds:
-            hold = self.memory.ended.get(envelope.call_id)
-        if found is not None:
-            entry = entry or found.entry
-            if hold is None and envelope.call_id not in self.wallet.holds:
-                hold = found.hold
-        return Facts(entry, hold, self.node.fleet_stopped)
-
     def _decide(self, envelope: Envelope) -> None:
         """Decide one ask on the speculative state; the answer waits for all it rests on."""
-        wallet = self.wallet
-        assert wallet is not None
+        wallet = self._state()
         if envelope.given_up:
             return
         if self.node.loop_time() > envelope.deadline_s:
@@ -148,7 +115,8 @@ class WalletActor:
             if isinstance(ask, Query):
                 self._hold_back(envelope, self._read(wallet, ask, envelope))
                 return
-            decision = decide(wallet, ask, self._facts(envelope), self.node.clock.now_ms())
+            facts = self.memory.facts(envelope, wallet, fleet_stopped=self.node.fleet_stopped)
+            decision = decide(wallet, ask, facts, self.node.clock.now_ms())
         except WalletError as error:
             envelope.fail(error)
             return
@@ -170,10 +138,9 @@ class WalletActor:
         now_ms = self.node.clock.now_ms()
         match query:
             case Check():
-                ended = self._facts(envelope).hold
-                body = views.check_call(
-                    wallet, query, ended, fleet_stopped=self.node.fleet_stopped, now_ms=now_ms
-                )
+                stopped = self.node.fleet_stopped
+                ended = self.memory.facts(envelope, wallet, fleet_stopped=stopped).hold
+                body = views.check_call(wallet, query, ended, fleet_stopped=stopped, now_ms=now_ms)
             case Look():
                 body = views.look(wallet, now_ms=now_ms)
             case NoteStart():
@@ -190,9 +157,9 @@ class WalletActor:
     # --- releasing --------------------------------------------------------------------------
 
     def _hold_back(self, envelope: Envelope, decided: Decided) -> None:
-        assert self.wallet is not None
-        held = Held(envelope, decided, self.wallet.seq)
-        if self.held or self.wallet.seq > self.durable_seq:
+        seq = self._state().seq
+        held = Held(envelope, decided, seq)
+        if self.held or seq > self.durable_seq:
             self.held.append(held)
         else:
             self._release(held)
@@ -256,7 +223,6 @@ class WalletActor:
 
     def take(self, limit: int) -> WalletBatch:
         """Hand the next pending entries, at most `limit`, to the lane."""
-        assert self.wallet is not None
         entries = self.pending[:limit]
         self.in_flight = len(entries)
         first = entries[0]

@@ -148,10 +148,12 @@ class CommitLane:
         """Write one wallet's entries, and if they are refused, entry by entry."""
         ledger = self._node.ledger
         try:
-            self._settle(actor, batch, durable=await ledger.commit_apart(batch))
-            return
+            durable = await ledger.commit_apart(batch)
         except NotCommitted:
             pass
+        else:
+            self._settle(actor, batch, durable=durable)
+            return
         for entry in batch.entries:
             one = batch._replace(
                 expected_seq=entry.seq - 1,

@@ -1,6 +1,12 @@
 """What an actor remembers of its journal: recent entries by key, ended calls by id."""
 
-from .wallet import Entry, Hold
+from .commands import Check, Commit, Expire, Extend, Kill, Prolong, Query, Release
+from .mailbox import Envelope
+from .rules import Facts
+from .wallet import Entry, Hold, Wallet
+
+_ONCE_PER_CALL = (Commit, Release, Expire, Prolong)
+"""A live hold proves that none of these happened to its call."""
 
 
 class Memory:
@@ -28,6 +34,33 @@ class Memory:
         self._pinned = False
         self._droppable_seq = 0
         self.whole = whole
+
+    def knows(self, envelope: Envelope, wallet: Wallet) -> bool:
+        """Whether memory alone can tell what the journal says of this ask's key and call."""
+        ask, call_id = envelope.ask, envelope.call_id
+        live = call_id in wallet.holds
+        if self.whole or (live and isinstance(ask, _ONCE_PER_CALL)):
+            return True
+        if isinstance(ask, Query):
+            return not isinstance(ask, Check) or live or call_id in self.ended
+        if call_id and not live and call_id not in self.ended:
+            return False
+        if live and isinstance(ask, Kill | Extend) and ask.client_key is None:
+            return True
+        return envelope.key in self.entries
+
+    def facts(self, envelope: Envelope, wallet: Wallet, *, fleet_stopped: bool) -> Facts:
+        """Return what is known of an ask's key and call; memory is newer than its probe."""
+        found, call_id = envelope.found, envelope.call_id
+        entry = self.entries.get(envelope.key)
+        hold = None
+        if call_id and call_id not in wallet.holds:
+            hold = self.ended.get(call_id)
+            if hold is None and found is not None:
+                hold = found.hold
+        if entry is None and found is not None:
+            entry = found.entry
+        return Facts(entry, hold, fleet_stopped)
 
     def remember(self, entry: Entry) -> None:
         """Remember an entry, durable or not."""

@@ -240,7 +240,7 @@ class Node:
         self._stopping = True
         try:
             async with asyncio.timeout(grace_s):
-                while not self.lane.idle or any(a.waiting for a in self._actors.values()):
+                while self._busy():  # noqa: ASYNC110  # once in a life, and no hot path pays
                     await asyncio.sleep(TICK_S / 5)
         except TimeoutError:
             log.error("stopping with %d decisions not yet durable", self.undurable)  # noqa: TRY400
@@ -254,6 +254,9 @@ class Node:
         except LedgerError as error:
             log.warning("the wallets could not be given up, their tenure will end: %s", error)
         self._actors.clear()
+
+    def _busy(self) -> bool:
+        return not self.lane.idle or any(actor.waiting for actor in self._actors.values())
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

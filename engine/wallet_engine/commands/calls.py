@@ -50,6 +50,7 @@ class Reserve(CallCommand):
             check_pence(self.amount_pence)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"estimated_minutes": self.estimated_minutes, "amount_pence": self.amount_pence}
 
 
@@ -82,6 +83,7 @@ class Extend(CallCommand):
         return f"{CLIENT_SPACE}{self.client_key}" if self.client_key is not None else ""
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {
             "call_id": self.call_id,
             "seconds": self.seconds,
@@ -102,6 +104,7 @@ class Prolong(CallCommand):
         return ""
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"call_id": self.call_id}
 
 
@@ -124,6 +127,7 @@ class Commit(CallCommand):
             check_integer("amount_pence", self.amount_pence, 0, PENCE_MAX)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"actual_ms": self.actual_ms, "amount_pence": self.amount_pence}
 
 
@@ -139,6 +143,7 @@ class Release(CallCommand):
         check_text("reason", self.reason, low=1, high=REASON_MAX)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {}
 
 
@@ -150,6 +155,7 @@ class Expire(CallCommand):
     strict: bool = False
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {}
 
 
@@ -175,4 +181,5 @@ class Kill(CallCommand):
         return f"{self.verb}:{self.call_id}"
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"call_id": self.call_id, "reason": self.reason}

@@ -72,6 +72,7 @@ class Deduct(KeyedCommand):
         check_text("description", self.description, low=0, high=DESCRIPTION_MAX)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {
             "amount_pence": self.amount_pence,
             "class": str(self.spend_class),
@@ -103,6 +104,7 @@ class Credit(KeyedCommand):
         check_text("description", self.description, low=0, high=DESCRIPTION_MAX)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {
             "amount_pence": self.amount_pence,
             "type": str(self.type),
@@ -122,6 +124,7 @@ class Suspend(KeyedCommand):
         check_text("reason", self.reason, low=1, high=REASON_MAX)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"reason": self.reason}
 
 
@@ -140,4 +143,5 @@ class ChangeSettings(KeyedCommand):
     changes: Mapping[str, object] = field(default_factory=dict)
 
     def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
         return {"changes": sorted((name, repr(value)) for name, value in self.changes.items())}
