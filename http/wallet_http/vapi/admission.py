@@ -1,0 +1,214 @@
+"""May this call start?  Who answers it is found first, then the money is held.
+
+Whatever happens inside, Vapi is answered in time: past the deadline, and whenever no decision
+is possible, `on_unavailable` says what the caller gets.  Source: SPEC §5.1.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+
+from wallet_engine.errors import DeadlinePassed, InvalidCommand, UnknownOrg, WalletError
+from wallet_engine.journal import Answer, Outcome, RefusalCode
+from wallet_engine.ports import Assistant
+from wallet_engine.settings import OnUnavailable
+from wallet_http.answers import json_response
+from wallet_http.options import EdgeOptions
+from wallet_http.services import Services
+
+from . import replies
+from .facts import facts_of
+from .messages import Message
+from .replies import No, Reply
+
+SERVER_MESSAGES: Final = ("status-update", "end-of-call-report")
+"""What settlement needs.  More would only be noise: Vapi's default is eleven types."""
+
+SERVER_TIMEOUT_S: Final = 20
+"""How long Vapi shall wait for an answer to these messages: its own default."""
+
+BACKOFF_PLAN: Final[Mapping[str, object]] = {
+    "type": "exponential",
+    "maxRetries": 6,
+    "baseDelaySeconds": 1,
+    "excludedStatusCodes": [400, 401, 403, 404, 409, 413, 422],
+}
+"""How Vapi shall repeat what was not delivered; by default it does not.  Six attempts reach over
+a minute, a database's failover included.  What is excluded fails again however often it comes."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Way:
+    """How far an admission came before it had to be answered."""
+
+    org_id: str | None = None
+    assistant: Assistant | None = None
+
+
+async def admission(
+    services: Services, message: Message, path_org_id: str, *, spoken: bool, until_s: float
+) -> Reply:
+    """Answer an assistant-request, not later than the loop's time `until_s`.
+
+    A hold that becomes durable for a caller who was told no is given back by the engine.
+    """
+    way = _Way()
+    vapi = services.options.vapi
+    try:
+        async with asyncio.timeout_at(until_s):
+            return await _decided(services, message, path_org_id, way, spoken=spoken)
+    except UnknownOrg:
+        return replies.unknown_org(vapi).reply(way.org_id, spoken=spoken)
+    except InvalidCommand as error:
+        return replies.failed(error, vapi).reply(way.org_id, spoken=spoken)
+    except TimeoutError:
+        error = DeadlinePassed("No decision about this call in time.")
+        return _without_decision(services, message, way, error, spoken=spoken)
+    except WalletError as error:
+        return _without_decision(services, message, way, error, spoken=spoken)
+    except Exception:
+        log.exception("An admission met a bug", org_id=way.org_id, call_id=message.call_id)
+        error = WalletError("Something went wrong on our side.")
+        return _without_decision(services, message, way, error, spoken=spoken)
+
+
+async def _decided(
+    services: Services, message: Message, path_org_id: str, way: _Way, *, spoken: bool
+) -> Reply:
+    options, directory = services.options, services.directory
+    call_id = message.call_id
+    if not call_id:
+        raise InvalidCommand("message.call.id", "is required")
+    ids = message.ids(path_org_id)
+    located = await directory.org_of_message(ids)
+    org_id = way.org_id = located.org_id
+    if org_id is None:
+        return replies.unknown_org(options.vapi).reply(None, spoken=spoken)
+    if located.conflict:
+        return replies.conflict(org_id)
+    assistant = way.assistant = await directory.answering(
+        org_id,
+        phone_number_id=ids.phone_number_id,
+        number=ids.number,
+        assistant_id=ids.assistant_id,
+    )
+    if assistant is None:
+        return _refused(replies.no_assistant(options.vapi), message, way, spoken=spoken)
+    # The same timeout for everyone: the engine watches all asks of one timeout in one line.
+    answer = await services.calls.admit(org_id, call_id, timeout_s=options.vapi_deadline_s)
+    if answer.code is not None:
+        no = replies.refused(answer, options.vapi)
+        return _refused(no, message, way, spoken=spoken, code=answer.code)
+    directory.note_call(call_id, org_id)
+    facts = facts_of(message, org_id, services.clock.now_ms())
+    services.recorder.call(replace(facts, assistant_id=assistant.assistant_id))
+    return _admitted(answer, org_id, call_id, assistant, options)
+
+
+def _admitted(
+    answer: Answer, org_id: str, call_id: str, assistant: Assistant, options: EdgeOptions
+) -> Reply:
+    held_pence, cap = answer.body["reserved_pence"], answer.body["max_duration_seconds"]
+    assert isinstance(cap, int)
+    log.info(
+        "Call authorized",
+        org_id=org_id,
+        call_id=call_id,
+        held_pence=held_pence,
+        max_duration_seconds=cap,
+    )
+    return Reply(
+        json_response(answered_by(assistant, org_id, call_id, cap, options)),
+        "duplicate" if answer.outcome is Outcome.REPEATED else "admitted",
+        org_id,
+        detail={"held_pence": held_pence, "max_duration_seconds": cap},
+    )
+
+
+def _refused(
+    no: No, message: Message, way: _Way, *, spoken: bool, code: RefusalCode | None = None
+) -> Reply:
+    if code is RefusalCode.INSUFFICIENT_CREDITS:
+        log.warning(
+            "Call blocked - insufficient balance",
+            org_id=way.org_id,
+            call_id=message.call_id,
+            assistant_id=way.assistant and way.assistant.assistant_id,
+            balance_pence=no.detail["current_balance_pence"],
+            deficit_pence=no.detail["deficit_pence"],
+        )
+    else:
+        log.warning(
+            "Call refused", org_id=way.org_id, call_id=message.call_id, code=no.problem.code
+        )
+    return no.reply(way.org_id, spoken=spoken)
+
+
+def _without_decision(
+    services: Services, message: Message, way: _Way, error: WalletError, *, spoken: bool
+) -> Reply:
+    """Answer as `on_unavailable` says.  A call that is let in has no hold: its report is booked."""
+    options = services.options
+    no = replies.failed(error, options.vapi)
+    policy = options.defaults.on_unavailable
+    if policy is OnUnavailable.REFUSE or way.org_id is None or way.assistant is None:
+        return _refused(no, message, way, spoken=spoken)
+    cap = options.defaults.max_call_seconds
+    log.warning(
+        "Call allowed without a hold",
+        org_id=way.org_id,
+        call_id=message.call_id,
+        code=no.problem.code,
+        max_duration_seconds=cap,
+    )
+    body = answered_by(way.assistant, way.org_id, message.call_id, cap, options)
+    return Reply(
+        json_response(body),
+        f"allowed:{no.problem.code}",
+        way.org_id,
+        no.problem.message,
+        {"max_duration_seconds": cap},
+    )
+
+
+def answered_by(
+    assistant: Assistant, org_id: str, call_id: str, cap_seconds: int, options: EdgeOptions
+) -> dict[str, object]:
+    """Return who answers and for how long; a stored assistant's own, shorter cap stays."""
+    found: dict[str, object] = {}
+    if assistant.config_json is None:
+        found["assistantId"] = assistant.assistant_id
+    else:
+        config = found["assistant"] = json.loads(assistant.config_json)
+        own = config.get("maxDurationSeconds") if isinstance(config, dict) else None
+        if type(own) is int and 0 < own < cap_seconds:
+            cap_seconds = own
+    overrides: dict[str, object] = {
+        "maxDurationSeconds": cap_seconds,
+        "metadata": {"orgId": org_id, "callId": call_id},
+    }
+    if options.public_url:
+        overrides["server"] = server_of(org_id, options)
+        overrides["serverMessages"] = SERVER_MESSAGES
+    found["assistantOverrides"] = overrides
+    return found
+
+
+def server_of(org_id: str, options: EdgeOptions) -> dict[str, object]:
+    """Return this engine as a server of Vapi: the path of the org, with a retry plan."""
+    path = f"/api/vapi/orgs/{quote(org_id, safe=':')}/webhook"
+    server: dict[str, object] = {
+        "url": options.public_url + path,
+        "timeoutSeconds": SERVER_TIMEOUT_S,
+        "backoffPlan": BACKOFF_PLAN,
+    }
+    if options.vapi.server_credential_id:
+        server["credentialId"] = options.vapi.server_credential_id
+    return server
