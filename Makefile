@@ -45,7 +45,7 @@ test: $(VENV)/.dev ## run every test, with a real Postgres and Redis; PYTEST_ARG
 check: $(VENV)/.dev ## format, lint, imports, types: changes nothing
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 
 fmt: $(VENV)/.dev ## format, and mend what can be mended by itself

@@ -299,10 +299,12 @@ class WalletActor:
         self.durable_seq = loaded.seq
         self.memory.restart(whole=loaded.seq == 0)
         self.phase = Phase.ACTIVE
-        for hold in holds.values():
+        for hold in loaded.holds:
             self.node.timers.arm(self.org_id, hold, self.wallet.started_ms(hold))
+            if hold.killed:
+                care.make_end(self, hold, self.node.clock.now_ms())
         if self.wallet.suspended or self.node.fleet_ends_calls:
-            care.end_live_calls(self, "suspended")
+            care.end_live_calls(self, care.SUSPENDED)
         again = [held.envelope for held in self.held] + self.mailbox
         self.held, self.mailbox = [], []
         for envelope in again:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .backoff import Backoff
 from .commands import Check, Commit, NoteStart, Proof, Reserve
+from .endings import Endings
 from .errors import InvalidCommand, LedgerError, UnknownOrg, WalletError
 from .journal import Answer
 from .node import Node
@@ -37,9 +38,12 @@ class Ended:
 class Calls:
     """Admits and settles calls on behalf of a provider's webhooks."""
 
-    def __init__(self, *, node: Node, history: History, clock: Clock, grace_s: float) -> None:
+    def __init__(
+        self, *, node: Node, history: History, endings: Endings, clock: Clock, grace_s: float
+    ) -> None:
         self._node = node
         self._history = history
+        self._endings = endings
         self._clock = clock
         self._grace_s = grace_s
         self._ended: dict[Key, Ended] = {}
@@ -86,6 +90,7 @@ class Calls:
         the expiry of the hold, decides.
         """
         key = (org_id, call_id)
+        self._endings.confirm(org_id, call_id)
         if duration_ms is None or key in self._ended or len(self._ended) >= PENDING_MAX:
             return
         loop = asyncio.get_running_loop()
@@ -96,6 +101,7 @@ class Calls:
         self, org_id: str, call_id: str, duration_ms: int | None, *, timeout_s: float
     ) -> Answer | None:
         """The report of a call is here: settle it now.  None: nobody knows its length."""
+        self._endings.confirm(org_id, call_id)
         known = self._ended.get((org_id, call_id))
         if duration_ms is None and known is None:
             return None

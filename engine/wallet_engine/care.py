@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from . import deadlines
 from .commands import Expire, Kill, Prolong
 from .mailbox import Decided, Due
-from .wallet import Entry
+from .wallet import Entry, Hold
 
 if TYPE_CHECKING:
     from .actor import WalletActor
     from .wallet import Wallet
+
+OUT_OF_MONEY, CAP_REACHED, SUSPENDED, FLEET_STOPPED = "money", "cap", "suspended", "fleet"
+"""Why the engine tells a call to end, as journaled."""
 
 
 def follow(actor: "WalletActor", entry: Entry) -> None:
@@ -27,11 +30,21 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
         node.effects.call_ended(org_id, hold.call_id)
     if entry.type == "call_kill":
         assert hold is not None, "a kill names its call"
-        node.effects.call_killed(org_id, hold.call_id, hold.kill_reason, managed=hold.managed)
+        make_end(actor, hold, entry.at_ms)
     elif entry.type == "suspend":
-        end_live_calls(actor, "suspended")
+        end_live_calls(actor, SUSPENDED)
     elif entry.amount_pence > 0:
         _revive_final_calls(actor)
+
+
+def make_end(actor: "WalletActor", hold: Hold, told_ms: int) -> None:
+    """Make a call end that was durably told to.  Calls of other systems end themselves."""
+    if not (hold.active and hold.managed):
+        return
+    since_ms = told_ms
+    if hold.kill_reason in (OUT_OF_MONEY, CAP_REACHED):
+        since_ms = min(told_ms, deadlines.ends_ms(hold, _wallet(actor).started_ms(hold)))
+    actor.node.effects.call_killed(actor.org_id, hold.call_id, hold.kill_reason, since_ms=since_ms)
 
 
 def end_live_calls(actor: "WalletActor", reason: str) -> None:
@@ -60,7 +73,7 @@ def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
             then=lambda decided: _prolonged(actor, call_id, decided),
         )
     elif now_ms >= ends_ms:
-        _end(actor, call_id, "cap")
+        _end(actor, call_id, CAP_REACHED)
     else:
         arm(actor, call_id)
 
@@ -81,7 +94,7 @@ def _prolonged(actor: "WalletActor", call_id: str, decided: Decided) -> None:
         return
     ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
     if actor.node.clock.now_ms() >= ends_ms:
-        _end(actor, call_id, "money")
+        _end(actor, call_id, OUT_OF_MONEY)
     else:
         actor.node.effects.call_final(actor.org_id, call_id, ends_ms)
         arm(actor, call_id)

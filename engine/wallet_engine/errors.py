@@ -7,6 +7,7 @@
     ├── DeadlinePassed      no answer in time; retry with the same key to learn the outcome
     ├── LedgerUnavailable   the ledger cannot be reached; nothing was written
     ├── LedgerFault         the ledger refused this one command; nothing was written
+    ├── CallControlFailed   a provider did not take a command about a live call
     └── LedgerError         raised by ledgers only, never seen by callers
         ├── NotCommitted    this statement failed for a reason of its own; nothing was written
         ├── LedgerBusy      the ledger cannot work now; nothing was written, try again later
@@ -51,6 +52,10 @@ class LedgerUnavailable(WalletError):
 
 class LedgerFault(WalletError):
     """The ledger refused this one command.  Nothing was written."""
+
+
+class CallControlFailed(WalletError):
+    """A provider did not take a command about a live call.  It may be tried again."""
 
 
 class LedgerError(WalletError):

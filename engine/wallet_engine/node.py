@@ -173,7 +173,9 @@ class Node:
         self.post_own(due)
         over = armed.managed and not armed.killed and self.clock.now_ms() >= armed.ends_ms
         if over and actor.phase is not Phase.ACTIVE:
-            self.effects.call_killed(due.org_id, due.call_id, "money", managed=True)
+            self.effects.call_killed(
+                due.org_id, due.call_id, care.OUT_OF_MONEY, since_ms=armed.ends_ms
+            )
 
     def count_answer(self, envelope: Envelope, answer: Answer) -> None:
         """Count an answer that went out."""
@@ -206,7 +208,7 @@ class Node:
         self.fleet_ends_calls = ends_calls
         if begins:
             for actor in list(self._actors.values()):
-                care.end_live_calls(actor, "fleet stopped")
+                care.end_live_calls(actor, care.FLEET_STOPPED)
 
     def counts(self) -> NodeCounts:
         """Count what is here."""

@@ -9,7 +9,6 @@ its way leaves its outcome unknown.
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -63,6 +62,9 @@ PLAN_PINS = {
 }
 """What keeps the ledger's statements on nested loops over the primary keys, which also lock in
 the order of their arrays.  Planned anew for each batch they cost a quarter more."""
+
+ACQUIRE_TIMEOUT_S = 5.0
+"""How long to wait for a connection while others use all of them: as long as a statement."""
 
 
 class Contended(NotCommitted):
@@ -147,10 +149,6 @@ async def borrowed(pool: Pool) -> AsyncIterator[Borrowed]:
                 raise
 
 
-ACQUIRE_TIMEOUT_S = 5.0
-"""How long to wait for a connection while others use all of them: as long as a statement."""
-
-
 def _settings(access: Access, role: str, *, lock_timeout_s: float) -> dict[str, str]:
     return {
         **SERVER_SETTINGS,
@@ -209,7 +207,8 @@ def translated(error: Exception) -> LedgerError:
     if isinstance(error, asyncpg.PostgresError):
         return _proved_by_server(error)
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return NotCommitted(f"A value cannot be sent: {_told(error)}")
+        # Its own words would quote the values.
+        return NotCommitted(f"A value cannot be sent: {_told(error.__cause__ or TypeError())}")
     return OutcomeUnknown(f"No answer from the ledger: {_told(error)}")
 
 
@@ -269,8 +268,3 @@ def _told(error: BaseException) -> str:
         # Not its detail, which quotes the failing row.
         return f"{kind} {error.sqlstate or ''}: {error.args[0] if error.args else ''}".strip()
     return f"{kind}: {error}" if str(error) else kind
-
-
-def parameters(prepared: "asyncpg.prepared_stmt.PreparedStatement[Any]") -> int:
-    """Return how many parameters a prepared statement takes."""
-    return len(prepared.get_parameters())

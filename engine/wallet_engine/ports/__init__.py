@@ -11,6 +11,7 @@ from .ledger import (
     WalletBatch,
 )
 from .signals import (
+    CallControl,
     Clock,
     Effects,
     Stats,
@@ -32,6 +33,7 @@ from .stores import (
 
 __all__ = [
     "Assistant",
+    "CallControl",
     "CallFacts",
     "Claim",
     "Clock",

@@ -15,8 +15,8 @@ class Clock(Protocol):
 class Effects(Protocol):
     """What follows from durable decisions, off the money path.  Must not block or raise."""
 
-    def call_killed(self, org_id: str, call_id: str, reason: str, *, managed: bool) -> None:
-        """A call was told to end, durably; `managed`: the engine must end it itself."""
+    def call_killed(self, org_id: str, call_id: str, reason: str, *, since_ms: int) -> None:
+        """A managed call must end, durably, since `since_ms`: make it end.  May come again."""
 
     def call_final(self, org_id: str, call_id: str, ends_ms: int) -> None:
         """Not even one more increment can be afforded: warn the caller."""
@@ -37,5 +37,24 @@ class Stats(Protocol):
     def committed(self, wallets: int, entries: int, seconds: float) -> None:
         """A batch became durable."""
 
+    def killed(self, seconds: float) -> None:
+        """A call was told to end, `seconds` after the reason came to be."""
+
     def fenced(self, cause: str) -> None:
         """A write was turned away, or an outcome was lost: `cause` says which."""
+
+
+class CallControl(Protocol):
+    """Speaks to live calls through their provider.
+
+    Every method raises `CallControlFailed` when the provider did not take the command.
+    """
+
+    async def say_goodbye(self, org_id: str, call_id: str, reason: str) -> None:
+        """Say why the call ends, and end it when that is spoken."""
+
+    async def hang_up(self, org_id: str, call_id: str) -> None:
+        """End the call now."""
+
+    async def warn(self, org_id: str, call_id: str, seconds: int) -> None:
+        """Say that the call ends in `seconds` unless money comes in."""

@@ -157,6 +157,9 @@ class History(Protocol):
     async def deliveries(self, org_id: str, call_id: str) -> Sequence[Delivery]:
         """Return what webhooks said of a call, oldest first."""
 
+    async def control_url(self, org_id: str, call_id: str) -> str | None:
+        """Return where a live call can be spoken to, if its provider has told."""
+
     async def unsettled(self, *, ended_before_ms: int, limit: int) -> Sequence[UnsettledCall]:
         """Return calls whose provider said they ended, but whose hold is still live."""
 

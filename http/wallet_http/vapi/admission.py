@@ -12,14 +12,16 @@ from typing import Final
 from urllib.parse import quote
 
 import structlog
+from aiohttp import web
 
 from wallet_engine.errors import DeadlinePassed, InvalidCommand, UnknownOrg, WalletError
-from wallet_engine.journal import Answer, Outcome, RefusalCode
+from wallet_engine.journal import Outcome
 from wallet_engine.ports import Assistant
 from wallet_engine.settings import OnUnavailable
-from wallet_http.answers import json_response
+from wallet_http.answers import Problem, json_response, problem_of
+from wallet_http.logs import DECISIONS
 from wallet_http.options import EdgeOptions
-from wallet_http.services import Services
+from wallet_http.services import SERVICES, Services
 
 from . import replies
 from .facts import facts_of
@@ -53,35 +55,42 @@ class _Way:
 
 
 async def admission(
-    services: Services, message: Message, path_org_id: str, *, spoken: bool, until_s: float
+    app: web.Application, message: Message, path_org_id: str, *, spoken: bool, until_s: float
 ) -> Reply:
     """Answer an assistant-request, not later than the loop's time `until_s`.
 
     A hold that becomes durable for a caller who was told no is given back by the engine.
     """
+    services = app[SERVICES]
     way = _Way()
-    vapi = services.options.vapi
     try:
         async with asyncio.timeout_at(until_s):
-            return await _decided(services, message, path_org_id, way, spoken=spoken)
+            no = await _decided(services, message, path_org_id, way)
     except UnknownOrg:
-        return replies.unknown_org(vapi).reply(way.org_id, spoken=spoken)
-    except InvalidCommand as error:
-        return replies.failed(error, vapi).reply(way.org_id, spoken=spoken)
+        no = replies.unknown_org(services.options.vapi)
     except TimeoutError:
-        error = DeadlinePassed("No decision about this call in time.")
-        return _without_decision(services, message, way, error, spoken=spoken)
+        late = DeadlinePassed("No decision about this call in time.")
+        no = _undecided(services, message, way, problem_of(late))
+    except InvalidCommand as error:
+        no = replies.failed(problem_of(error), services.options.vapi)
     except WalletError as error:
-        return _without_decision(services, message, way, error, spoken=spoken)
+        no = _undecided(services, message, way, problem_of(error))
     except Exception:
         log.exception("An admission met a bug", org_id=way.org_id, call_id=message.call_id)
-        error = WalletError("Something went wrong on our side.")
-        return _without_decision(services, message, way, error, spoken=spoken)
+        no = _undecided(services, message, way, replies.BUG)
+    if isinstance(no, Reply):
+        return no
+    app[DECISIONS].refused(
+        "reserve",
+        way.org_id,
+        message.call_id,
+        {"error": no.problem.message, "code": no.problem.code, **no.detail},
+        assistant_id=way.assistant and way.assistant.assistant_id,
+    )
+    return no.reply(way.org_id, spoken=spoken)
 
 
-async def _decided(
-    services: Services, message: Message, path_org_id: str, way: _Way, *, spoken: bool
-) -> Reply:
+async def _decided(services: Services, message: Message, path_org_id: str, way: _Way) -> Reply | No:
     options, directory = services.options, services.directory
     call_id = message.call_id
     if not call_id:
@@ -90,7 +99,7 @@ async def _decided(
     located = await directory.org_of_message(ids)
     org_id = way.org_id = located.org_id
     if org_id is None:
-        return replies.unknown_org(options.vapi).reply(None, spoken=spoken)
+        return replies.unknown_org(options.vapi)
     if located.conflict:
         return replies.conflict(org_id)
     assistant = way.assistant = await directory.answering(
@@ -100,80 +109,43 @@ async def _decided(
         assistant_id=ids.assistant_id,
     )
     if assistant is None:
-        return _refused(replies.no_assistant(options.vapi), message, way, spoken=spoken)
+        return replies.no_assistant(options.vapi)
     # The same timeout for everyone: the engine watches all asks of one timeout in one line.
     answer = await services.calls.admit(org_id, call_id, timeout_s=options.vapi_deadline_s)
     if answer.code is not None:
-        no = replies.refused(answer, options.vapi)
-        return _refused(no, message, way, spoken=spoken, code=answer.code)
+        return replies.refused(answer, options.vapi)
     directory.note_call(call_id, org_id)
     facts = facts_of(message, org_id, services.clock.now_ms())
     services.recorder.call(replace(facts, assistant_id=assistant.assistant_id))
-    return _admitted(answer, org_id, call_id, assistant, options)
-
-
-def _admitted(
-    answer: Answer, org_id: str, call_id: str, assistant: Assistant, options: EdgeOptions
-) -> Reply:
-    held_pence, cap = answer.body["reserved_pence"], answer.body["max_duration_seconds"]
-    assert isinstance(cap, int)
-    log.info(
-        "Call authorized",
-        org_id=org_id,
-        call_id=call_id,
-        held_pence=held_pence,
-        max_duration_seconds=cap,
-    )
+    cap = answer.body["max_duration_seconds"]
+    assert isinstance(cap, int), "a hold has a cap"
     return Reply(
         json_response(answered_by(assistant, org_id, call_id, cap, options)),
         "duplicate" if answer.outcome is Outcome.REPEATED else "admitted",
         org_id,
-        detail={"held_pence": held_pence, "max_duration_seconds": cap},
+        detail={"held_pence": answer.body["reserved_pence"], "max_duration_seconds": cap},
     )
 
 
-def _refused(
-    no: No, message: Message, way: _Way, *, spoken: bool, code: RefusalCode | None = None
-) -> Reply:
-    if code is RefusalCode.INSUFFICIENT_CREDITS:
-        log.warning(
-            "Call blocked - insufficient balance",
-            org_id=way.org_id,
-            call_id=message.call_id,
-            assistant_id=way.assistant and way.assistant.assistant_id,
-            balance_pence=no.detail["current_balance_pence"],
-            deficit_pence=no.detail["deficit_pence"],
-        )
-    else:
-        log.warning(
-            "Call refused", org_id=way.org_id, call_id=message.call_id, code=no.problem.code
-        )
-    return no.reply(way.org_id, spoken=spoken)
-
-
-def _without_decision(
-    services: Services, message: Message, way: _Way, error: WalletError, *, spoken: bool
-) -> Reply:
-    """Answer as `on_unavailable` says.  A call that is let in has no hold: its report is booked."""
+def _undecided(services: Services, message: Message, way: _Way, problem: Problem) -> Reply | No:
+    """Do as `on_unavailable` says.  A call that is let in has no hold: its report is booked."""
     options = services.options
-    no = replies.failed(error, options.vapi)
     policy = options.defaults.on_unavailable
     if policy is OnUnavailable.REFUSE or way.org_id is None or way.assistant is None:
-        return _refused(no, message, way, spoken=spoken)
+        return replies.failed(problem, options.vapi)
     cap = options.defaults.max_call_seconds
     log.warning(
         "Call allowed without a hold",
         org_id=way.org_id,
         call_id=message.call_id,
-        code=no.problem.code,
+        code=problem.code,
         max_duration_seconds=cap,
     )
-    body = answered_by(way.assistant, way.org_id, message.call_id, cap, options)
     return Reply(
-        json_response(body),
-        f"allowed:{no.problem.code}",
+        json_response(answered_by(way.assistant, way.org_id, message.call_id, cap, options)),
+        f"allowed:{problem.code}",
         way.org_id,
-        no.problem.message,
+        problem.message,
         {"max_duration_seconds": cap},
     )
 

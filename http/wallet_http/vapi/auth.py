@@ -9,14 +9,15 @@ import binascii
 import hmac
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from wallet_http.answers import Problem
+from wallet_http.auth import unauthorized
+from wallet_http.bodies import body_of
 from wallet_http.options import EdgeOptions, VapiHmacOptions
 
+UNPROVEN: Final = "Nothing in this request proves that it comes from Vapi."
 SHARED_HEADER: Final = "X-Vapi-Secret"
 MILLISECONDS_FROM: Final = 10**12
 """A larger time is in milliseconds: as seconds it would lie 30,000 years ahead."""
@@ -29,7 +30,8 @@ async def authenticated_body(request: web.Request, options: EdgeOptions, now_ms:
     """Return the body of a request that proved to come from Vapi.
 
     Raises:
-        Problem: 401, nothing proves it; 413, the body is too large.
+        Problem: 401, nothing proves it; 408, the body did not arrive.
+        HTTPRequestEntityTooLarge: the body is larger than messages of Vapi may be.
     """
     vapi = options.vapi
     headers = request.headers
@@ -39,13 +41,15 @@ async def authenticated_body(request: web.Request, options: EdgeOptions, now_ms:
         else _has_secret(headers, vapi.secret) or _has_token(headers, vapi.bearer_token)
     )
     if not believed and vapi.hmac is None:
-        raise _unauthorized()
-    body = await _read(request, options.vapi_body_max_bytes)
+        raise unauthorized(UNPROVEN)
+    if (request.content_length or options.vapi_body_max_bytes) > options.body_max_bytes:
+        request = request.clone(client_max_size=options.vapi_body_max_bytes)
+    body = await body_of(request)
     if not believed:
         assert vapi.hmac is not None
         url = options.public_url + request.path_qs if options.public_url else str(request.url)
         if not signature_verifies(vapi.hmac, headers, request.method, url, body, now_ms=now_ms):
-            raise _unauthorized()
+            raise unauthorized(UNPROVEN)
     return body
 
 
@@ -117,31 +121,3 @@ def _equal(given: str, expected: str) -> bool:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-async def _read(request: web.Request, bytes_max: int) -> bytes:
-    """Read the body up to a bound of its own: the server's is that of commands."""
-    if (request.content_length or 0) > bytes_max:
-        raise _too_large(bytes_max)
-    if request.client_max_size != bytes_max:
-        request = request.clone(client_max_size=bytes_max)
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large(bytes_max) from None
-
-
-def _too_large(bytes_max: int) -> Problem:
-    return Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "body_too_large",
-        f"The body is larger than {bytes_max} bytes.",
-    )
-
-
-def _unauthorized() -> Problem:
-    return Problem(
-        HTTPStatus.UNAUTHORIZED,
-        "unauthorized",
-        "Nothing in this request proves that it comes from Vapi.",
-    )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from wallet_engine.ports import CallFacts
 
-from .durations import duration_ms, ended_at, ended_reason, epoch_ms, started_at
+from .durations import duration_ms, ended_at, ended_reason, epoch_ms, scaled, started_at
 from .messages import Message, word
 
 CONTROL_HOST_SUFFIX: Final = ".vapi.ai"
@@ -65,7 +65,7 @@ def control_url(value: object) -> str | None:
 
 def _cost_usd(message: Message) -> str | None:
     for value in (message.message.get("cost"), message.call.get("cost")):
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        if known and 0 <= value < COST_USD_MAX:
-            return format(Decimal(repr(value)), "f")
+        micro_usd = scaled(value, 10**6, COST_USD_MAX * 10**6)
+        if micro_usd is not None:
+            return str(Decimal(micro_usd).scaleb(-6))
     return None

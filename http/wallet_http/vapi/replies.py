@@ -5,24 +5,27 @@ path that is registered there are a 200 with a sentence.  Source: SPEC §5.1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from wallet_engine.errors import WalletError
 from wallet_engine.journal import Answer, RefusalCode
 from wallet_http.answers import (
     JSON_HEADERS,
     STATUS_OF,
     Problem,
     json_response,
-    problem_of,
     problem_response,
 )
 from wallet_http.options import VapiOptions
+
+BUG: Final = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side."
+)
+"""What is told of a fault of this program."""
 
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -46,7 +49,7 @@ class No:
 
     problem: Problem
     spoken: str
-    detail: Mapping[str, object] = NOTHING
+    detail: Mapping[str, object] = field(default_factory=lambda: NOTHING)
 
     def reply(self, org_id: str | None, *, spoken: bool) -> Reply:
         """Tell it in the form that the path has."""
@@ -87,16 +90,17 @@ def no_assistant(options: VapiOptions) -> No:
     problem = Problem(
         HTTPStatus.CONFLICT,
         "no_assistant",
-        "No assistant answers this call: map one to its number, or give the organisation a default.",
+        "No assistant answers this call: map one to its number, or give the org a default.",
     )
     return No(problem=problem, spoken=options.spoken_refused)
 
 
-def failed(error: WalletError, options: VapiOptions) -> No:
+def failed(problem: Problem, options: VapiOptions) -> No:
     """Return the no for want of a decision."""
-    problem = problem_of(error)
     ours = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return No(problem=problem, spoken=options.spoken_unavailable if ours else options.spoken_refused)
+    return No(
+        problem=problem, spoken=options.spoken_unavailable if ours else options.spoken_refused
+    )
 
 
 def conflict(org_id: str) -> Reply:

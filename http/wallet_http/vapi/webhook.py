@@ -31,7 +31,7 @@ STATUS: Final = "status-update"
 REPORT: Final = "end-of-call-report"
 
 ANSWER_SHARE: Final = 0.95
-"""The part of the deadline that deciding may take; the rest is for making and sending the answer."""
+"""The part of the deadline that deciding may take; the rest is for giving the answer."""
 
 IGNORED: Final = frozenset(
     {
@@ -91,9 +91,11 @@ async def _taken(request: web.Request, path_org_id: str) -> web.Response:
     message = Message({})
     try:
         message = read_message(raw)
-        if message.type == ADMISSION:
+        if (known := _ignorable(services, message, path_org_id)) is not None:
+            reply = Reply(okay(), "ignored", known)
+        elif message.type == ADMISSION:
             reply = await admission(
-                services,
+                request.app,
                 message,
                 path_org_id,
                 spoken=bool(path_org_id) or options.vapi.refusal == "spoken",
@@ -103,15 +105,25 @@ async def _taken(request: web.Request, path_org_id: str) -> web.Response:
             async with asyncio.timeout_at(received_s + options.vapi_deadline_s):
                 reply = await _handled(services, message, path_org_id, received_ms)
     except TimeoutError:
-        reply = _unhandled(message, DeadlinePassed("Not handled in time."))
+        reply = _unhandled(message, problem_of(DeadlinePassed("Not handled in time.")))
+    except UnknownOrg:
+        reply = Reply(okay(), "unknown_org")
     except WalletError as error:
-        reply = _unhandled(message, error)
+        reply = _unhandled(message, problem_of(error))
     except Exception:
         log.exception("A message of Vapi met a bug", type=message.type, call_id=message.call_id)
-        reply = _unhandled(message, WalletError("Something went wrong on our side."))
+        reply = _unhandled(message, replies.BUG)
     latency_ms = round((now_s() - received_s) * 1000)
     services.recorder.delivery(_delivery(message, reply, received_ms, latency_ms))
     return reply.response
+
+
+def _ignorable(services: Services, message: Message, path_org_id: str) -> str | None:
+    """Return the org of a message that means nothing, if this node remembers its call."""
+    if message.type not in IGNORED:
+        return None
+    known = services.directory.org_of_known_call(message.call_id)
+    return known if not path_org_id or path_org_id == known else None
 
 
 async def _handled(
@@ -187,17 +199,11 @@ def _outcome(answer: Answer) -> str:
             return "settled"
 
 
-def _unhandled(message: Message, error: WalletError) -> Reply:
+def _unhandled(message: Message, problem: Problem) -> Reply:
     """Answer a message that met an error; what means nothing is not worth a repetition."""
-    if isinstance(error, UnknownOrg):
-        return Reply(okay(), "unknown_org")
-    problem = problem_of(error)
-    if message.type in IGNORED and problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    ours = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if ours and message.type in IGNORED:
         return Reply(okay(), "ignored", error=problem.code)
-    return _told(message, problem)
-
-
-def _told(message: Message, problem: Problem) -> Reply:
     log.warning(
         "Message of Vapi not handled",
         type=message.type,
@@ -205,8 +211,7 @@ def _told(message: Message, problem: Problem) -> Reply:
         call_id=message.call_id,
         code=problem.code,
     )
-    invalid = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    outcome = "invalid" if invalid else "error"
+    outcome = "error" if ours else "invalid"
     return Reply(problem_response(problem), outcome, error=f"{problem.code}: {problem.message}")
 
 

@@ -1,0 +1,119 @@
+"""The claim: how a wallet passes from one owner to the next, and is loaded by the new one.
+
+Two statements.  The first bumps the epoch: it waits for whoever is writing to the row, and
+after it nothing under an older epoch can be written.  The second reads the holds; it must be a
+second one, because the first sees the holds as they were before it waited.  It reads the epoch
+again in the same snapshot, so a wallet that another owner took in between is not half loaded.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from wallet_engine.ports import Claim, Loaded, Taken
+from wallet_engine.settings import Overrides
+from wallet_engine.wallet import Hold
+
+from .rows import HOLD_COLUMNS, HOLD_WIDTH, Row, hold_of
+from .wire import Statement, Wire
+
+BUMP = Statement("""
+-- $1 orgs, sorted, so that no two claims wait for each other; $2 the new owner;
+-- $3 milliseconds that another owner keeps a wallet at least.
+UPDATE organizations o
+SET epoch = o.epoch + 1, owner = $2, owner_since = clock_timestamp()
+FROM unnest($1::text[]) AS w (org_id)
+WHERE o.id = w.org_id
+  AND (o.owner IS NULL OR o.owner = $2 OR o.owner_since IS NULL
+       OR o.owner_since <= clock_timestamp() - $3::int8 * interval '1 millisecond')
+RETURNING
+    o.id, o.epoch, o.seq, o.wallet_balance_pence, o.held_pence, o.suspended, o.settings,
+    o.debt_limit_pence, coalesce((extract(epoch FROM o.last_entry_at) * 1000)::int8, 0)
+""")
+
+OWNERS_AND_HOLDS = Statement(
+    f"""
+-- $1 orgs; $2 the epoch under which each was claimed, 0 where it was not.  A row per live hold
+-- of a wallet that is still claimed, at least one per wallet.
+SELECT w.ordinal, o.epoch, coalesce(o.owner, ''),
+    (extract(epoch FROM c.heard_started_at) * 1000)::int8, {HOLD_COLUMNS}
+FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS w (org_id, epoch, ordinal)
+JOIN organizations o ON o.id = w.org_id
+LEFT JOIN credit_reservations r
+    ON r.org_id = o.id AND r.status = 'active' AND o.epoch = w.epoch
+LEFT JOIN calls c ON c.org_id = r.org_id AND c.call_id = r.call_id
+""",
+    writes=False,
+)
+
+RELEASE = Statement("""
+-- $1 orgs, sorted; $2 the owner who gives them up.
+UPDATE organizations o SET owner = NULL, owner_since = NULL
+FROM unnest($1::text[]) AS w (org_id)
+WHERE o.id = w.org_id AND o.owner = $2
+""")
+
+CLAIM_STATEMENTS = (BUMP, OWNERS_AND_HOLDS, RELEASE)
+
+ROUNDS_MAX = 3
+"""How often to bump again what was released, or taken and released, while we looked."""
+
+
+async def claim(
+    wire: Wire, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+) -> dict[str, Claim]:
+    """Claim `org_ids`, which are sorted; whoever is missing from the answer does not exist."""
+    claims: dict[str, Claim] = {}
+    wanted = org_ids
+    for _ in range(ROUNDS_MAX):
+        bumped = {row[0]: row for row in await wire.fetch(BUMP, wanted, owner, tenure_ms)}
+        epochs = [bumped[org_id][1] if org_id in bumped else 0 for org_id in wanted]
+        found: dict[str, list[Row]] = {}
+        for row in await wire.fetch(OWNERS_AND_HOLDS, wanted, epochs):
+            found.setdefault(wanted[row[0] - 1], []).append(row)
+        for org_id, rows in found.items():
+            epoch, holder = rows[0][1:3]
+            if org_id in bumped and bumped[org_id][1] == epoch:
+                claims[org_id] = _loaded(bumped[org_id], rows)
+            else:
+                claims[org_id] = Taken(org_id, holder)
+        wanted = [org_id for org_id in found if claims[org_id] == Taken(org_id, "")]
+        if not wanted:
+            break
+    return claims
+
+
+def _loaded(wallet: Row, rows: Sequence[Row]) -> Loaded:
+    org_id, epoch, seq, balance, held, suspended, settings, debt_limit, last_ms = wallet
+    holds, started_ms = _holds(rows)
+    return Loaded(
+        org_id=org_id,
+        epoch=epoch,
+        seq=seq,
+        balance_pence=balance,
+        held_pence=held,
+        suspended=suspended,
+        overrides=_overrides(settings, debt_limit),
+        last_ms=last_ms,
+        holds=holds,
+        started_ms=started_ms,
+    )
+
+
+def _holds(rows: Sequence[Row]) -> tuple[list[Hold], Mapping[str, int]]:
+    holds: list[Hold] = []
+    started_ms: dict[str, int] = {}
+    for row in rows:
+        call_id = row[-HOLD_WIDTH]
+        if call_id is None:
+            continue
+        holds.append(hold_of(row[-HOLD_WIDTH:]))
+        if row[3] is not None:
+            started_ms[call_id] = row[3]
+    return holds, started_ms
+
+
+def _overrides(settings: str, debt_limit_pence: int | None) -> Overrides:
+    overrides: dict[str, object] = json.loads(settings)
+    if debt_limit_pence is not None:
+        overrides["debt_limit_pence"] = debt_limit_pence
+    return overrides
