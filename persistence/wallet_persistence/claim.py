@@ -41,7 +41,7 @@ JOIN organizations o ON o.id = w.org_id
 LEFT JOIN credit_reservations r
     ON r.org_id = o.id AND r.status = 'active' AND o.epoch = w.epoch
 LEFT JOIN calls c ON c.org_id = r.org_id AND c.call_id = r.call_id
-""",
+""",  # noqa: S608  # a list of columns
     writes=False,
 )
 
@@ -55,7 +55,7 @@ WHERE o.id = w.org_id AND o.owner = $2
 CLAIM_STATEMENTS = (BUMP, OWNERS_AND_HOLDS, RELEASE)
 
 ROUNDS_MAX = 3
-"""How often to bump again what was released, or taken and released, while we looked."""
+"""How often to bump again what turns out to be free: it was released while we looked."""
 
 
 async def claim(
@@ -76,10 +76,15 @@ async def claim(
                 claims[org_id] = _loaded(bumped[org_id], rows)
             else:
                 claims[org_id] = Taken(org_id, holder)
-        wanted = [org_id for org_id in found if claims[org_id] == Taken(org_id, "")]
+        wanted = [org_id for org_id in found if _is_open(claims[org_id], owner)]
         if not wanted:
             break
     return claims
+
+
+def _is_open(claim: Claim, owner: str) -> bool:
+    """Whether nobody else holds this wallet after all: it was released, or claimed twice by us."""
+    return isinstance(claim, Taken) and claim.owner in ("", owner)
 
 
 def _loaded(wallet: Row, rows: Sequence[Row]) -> Loaded:

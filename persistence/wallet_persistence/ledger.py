@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from wallet_engine.errors import LedgerBusy
 from wallet_engine.ports import Claim, DueHold, Found, Probe, WalletBatch
 
-from .claim import BUMP, CLAIM_STATEMENTS, RELEASE, claim
+from .claim import CLAIM_STATEMENTS, RELEASE, claim
 from .commit import COMMIT, COMMIT_WITH_HOLDS, commit_of
 from .postgres import Access, Contended
 from .rows import ENTRY_COLUMNS, ENTRY_WIDTH, HOLD_COLUMNS, entry_of, hold_of
@@ -27,7 +27,7 @@ FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
 LEFT JOIN credit_transactions j ON j.org_id = p.org_id AND j.idempotency_key = p.key
 LEFT JOIN credit_reservations r ON r.org_id = p.org_id AND r.call_id = p.call_id
 WHERE j.org_id IS NOT NULL OR r.org_id IS NOT NULL
-""",
+""",  # noqa: S608  # two lists of columns
     writes=False,
 )
 
@@ -52,9 +52,14 @@ NOW = Statement("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8", w
 
 END_BACKENDS = Statement("""
 -- $1 the backends that this process left in the middle of a statement, $2 what its connections
--- are called: a number alone may name another's by now.
+-- are called: a number alone may name another's by now.  $3 milliseconds after which a backend
+-- is ended that holds locks and waits for the rest of a message: half of a statement came,
+-- from a process that was stopped, or over a path that is broken.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid = ANY ($1::int4[]) AND application_name = ANY ($2::text[])
+   OR application_name ~ '^wallet-(lane|side|claims):'
+      AND state = 'active' AND wait_event = 'ClientRead'
+      AND xact_start < clock_timestamp() - $3::int8 * interval '1 millisecond'
 """)
 
 LANE, SIDE, CLAIMS, PROBES, SWEEP = ROLES = ("lane", "side", "claims", "probes", "sweep")
@@ -64,6 +69,9 @@ CLAIM_WIRES = 3
 
 CLAIM_LOCK_TIMEOUT_S = 1.0
 """How long a claim waits for a row before it looks for a backend of ours that holds it."""
+
+RELEASE_BATCH = 500
+"""How many wallets one statement gives up, so that it ends long before its time-out."""
 
 
 class PostgresLedger:
@@ -169,7 +177,7 @@ class PostgresLedger:
             try:
                 return await claim(wire, wanted, owner=owner, tenure_ms=tenure_ms)
             except Contended as error:
-                if not await self._end_abandoned():
+                if not await self._end_blockers():
                     raise LedgerBusy(*error.args) from error
             try:
                 return await claim(wire, wanted, owner=owner, tenure_ms=tenure_ms)
@@ -178,8 +186,10 @@ class PostgresLedger:
 
     async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
         """Give up wallets; see the port."""
+        ours = sorted(set(org_ids))
         async with self._claiming() as wire:
-            await wire.fetch(RELEASE, sorted(set(org_ids)), owner)
+            for first in range(0, len(ours), RELEASE_BATCH):
+                await wire.fetch(RELEASE, ours[first : first + RELEASE_BATCH], owner)
 
     async def due(self, *, shards: Sequence[int], before_ms: int, limit: int) -> Sequence[DueHold]:
         """Return what falls due in `shards`; see the port."""
@@ -200,12 +210,12 @@ class PostgresLedger:
         finally:
             self._idle_claims.put_nowait(wire)
 
-    async def _end_abandoned(self) -> bool:
-        """End the backends that we left in the middle of a statement; say if there were any."""
+    async def _end_blockers(self) -> bool:
+        """End the backends that hold locks for nobody; say if there were any."""
         pids = self._abandoned.pids
-        if not pids:
-            return False
-        ended = await self._sweep.fetch(END_BACKENDS, pids, self._names)
+        ended = await self._sweep.fetch(
+            END_BACKENDS, pids, self._names, round(CLAIM_LOCK_TIMEOUT_S * 1000)
+        )
         for pid in pids:
             self._abandoned.discard(pid)
         return bool(ended)

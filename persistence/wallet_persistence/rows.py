@@ -5,14 +5,15 @@ exact: microseconds since 1970 stay below 2^53 until the year 2255.
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
+
+import asyncpg
 
 from wallet_engine.tariff import Tariff
 from wallet_engine.wallet import Entry, Hold, HoldStatus, hold_of_json
 
-Row = Sequence[Any]
-"""The columns of a row, in the order of the lists below."""
+Row = asyncpg.Record | tuple[Any, ...]
+"""A row, or the part of one that has the columns of one of the lists below, in their order."""
 
 ENTRY_COLUMNS = """
     j.org_id, j.seq, j.idempotency_key, j.transaction_type, j.balance_before_pence,
@@ -39,20 +40,22 @@ HOLD_COLUMNS = """
 
 HOLD_WIDTH = 23
 
+_DETAIL = 7
 _TARIFF = slice(1, 4)
 _STATUS = 7
 
 
 def entry_of(row: Row) -> Entry:
     """Return the entry that `ENTRY_COLUMNS` read, equal to the one that was decided."""
-    detail: dict[str, Any] = json.loads(row[7])
+    detail: dict[str, Any] = json.loads(row[_DETAIL])
     stored = detail.get("hold")
     hold = None if stored is None else hold_of_json(stored)
-    return Entry(*row[:7], detail, *row[8:], hold)
+    return Entry._make((*row[:_DETAIL], detail, *row[_DETAIL + 1 :], hold))
 
 
 def hold_of(row: Row) -> Hold:
     """Return the hold that `HOLD_COLUMNS` read, equal to the one that was written."""
     status = HoldStatus(row[_STATUS])
     tariff = Tariff(*row[_TARIFF])
-    return Hold(row[0], tariff, *row[_TARIFF.stop : _STATUS], status, *row[_STATUS + 1 :])
+    before, after = row[_TARIFF.stop : _STATUS], row[_STATUS + 1 :]
+    return Hold._make((row[0], tariff, *before, status, *after))

@@ -13,7 +13,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from wallet_engine.errors import LedgerBusy, NotCommitted, OutcomeUnknown
 
-from .postgres import Access, Connection, connect, connecting, in_flight
+from .postgres import Access, Connection, Contended, connect, connecting, in_flight
 
 ABANDONED_MAX = 64
 """How many lost backends are remembered: many more than can be lost within one blocked claim."""
@@ -86,8 +86,8 @@ class Wire:
 
         Raises:
             NotCommitted: the server refused it.
-            LedgerBusy: nothing was sent, or the server cannot work now, or no answer came to a
-                statement that only reads.
+            LedgerBusy: nothing was sent, or the server cannot work now, or a statement that
+                only reads was in somebody's way or got no answer.
             OutcomeUnknown: no answer came.
         """
         async with self._turn:
@@ -98,6 +98,10 @@ class Wire:
                     return await self._prepared[statement].fetch(
                         *args, timeout=self._access.statement_timeout_s
                     )
+            except Contended as error:
+                if statement.writes:
+                    raise
+                raise LedgerBusy(*error.args) from error
             except NotCommitted:
                 raise
             except LedgerBusy:

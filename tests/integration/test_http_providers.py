@@ -1,7 +1,7 @@
 """Speaking to live calls: over real TLS, at an address under .vapi.ai, on this machine."""
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import logging
 import ssl
@@ -32,7 +32,7 @@ HOST = "call.vapi.ai"
 class Loopback(AbstractResolver):
     """Resolves every name to this machine."""
 
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
         return [
             ResolveResult(
                 hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
@@ -71,7 +71,7 @@ def certificate(folder: Path) -> Path:
     """Write a key and a certificate of its own for `HOST`; return the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (
         x509.CertificateBuilder()
@@ -79,8 +79,8 @@ def certificate(folder: Path) -> Path:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(minutes=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(minutes=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -203,10 +203,10 @@ async def test_an_ending_is_retried_until_confirmed(
     with caplog.at_level(logging.WARNING):
         endings.begin("o", "call-1", "money", since_ms=clock.now_ms())
         endings.begin("o", "call-1", "money", since_ms=clock.now_ms())
-        while len(server.heard) < 4:
-            await asyncio.sleep(0)  # the loop polls real sockets meanwhile
+        while len(server.heard) < 4:  # noqa: ASYNC110  # real sockets are polled meanwhile
+            await asyncio.sleep(0)
         endings.confirm("o", "call-1")
-        while len(endings):
+        while len(endings):  # noqa: ASYNC110  # real sockets are polled meanwhile
             await asyncio.sleep(0)
 
     assert [said["type"] for said in server.heard][:3] == ["say", "end-call", "end-call"]
