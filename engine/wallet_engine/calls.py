@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .backoff import Backoff
 from .commands import Check, Commit, NoteStart, Proof, Reserve
 from .endings import Endings
-from .errors import InvalidCommand, LedgerError, UnknownOrg, WalletError
+from .errors import InvalidCommand, UnknownOrg, WalletError
 from .journal import Answer
 from .node import Node
 from .ports import Clock, History
@@ -153,7 +153,7 @@ class Calls:
         while True:
             try:
                 await self._sweep()
-            except LedgerError as error:
+            except WalletError as error:
                 log.warning("ended calls cannot be looked for: %s", error)
             except Exception:
                 log.exception("the sweep of ended calls met a bug; it goes on")

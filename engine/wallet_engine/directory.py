@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .errors import LedgerError, LedgerUnavailable
 from .lookups import K, Lookups, V
 from .ports import Assistant, Clock, DirectoryStore, Org, PhoneNumber
+from .texts import ORG_ID
 
 MAPPING_MS = 10_000
 """How long a mapping is believed: an operator's change is live everywhere after this."""
@@ -82,7 +83,7 @@ class Directory:
     # --- what changed -----------------------------------------------------------------------
 
     def note_call(self, call_id: str, org_id: str) -> None:
-        """A call was admitted for an org, which is its org from now on."""
+        """A call was admitted for an org, or is in progress: that is its org from now on."""
         self._calls.keep(call_id, org_id)
 
     def forget_assistant(self, assistant_id: str) -> None:
@@ -115,7 +116,7 @@ class Directory:
         if org_id is not None:
             return Located(org_id, Source.CALL, conflict=bool(path) and path != org_id)
         if path:
-            known = await self._org(path)
+            known = await self._org(path) if ORG_ID.fullmatch(path) else None
             return Located(path if known is not None else None, Source.PATH)
         number = await self._number(ids.phone_number_id, ids.number)
         if number is not None:

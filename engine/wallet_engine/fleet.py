@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from .errors import LedgerError
+from .errors import WalletError
 from .node import Node
 from .ports import FleetStore, FleetSwitch
 
@@ -44,7 +44,7 @@ class Fleet:
         """Store a new state, then follow it; return it and whether it is a repeat.
 
         Raises:
-            LedgerBusy, OutcomeUnknown: as the store; a retry with the same key is safe.
+            LedgerUnavailable: as the store; a retry with the same key is safe.
         """
         switch, repeat = await self._store.throw(
             key=key, engaged=engaged, end_live_calls=end_live_calls, reason=reason, actor=actor
@@ -57,7 +57,7 @@ class Fleet:
             await asyncio.sleep(POLL_S)
             try:
                 self._apply(await self._store.newest())
-            except LedgerError as error:
+            except WalletError as error:
                 log.warning("the fleet's switch cannot be read, it stays as it is: %s", error)
             except Exception:
                 log.exception("following the fleet's switch met a bug; it goes on")

@@ -16,6 +16,8 @@ from pydantic_core import to_json
 from wallet_engine import errors
 from wallet_engine.journal import Answer, Outcome, RefusalCode
 
+from .fast import WholeResponse
+
 STATUS_OF: Final[Mapping[RefusalCode, HTTPStatus]] = MappingProxyType(
     {
         RefusalCode.INSUFFICIENT_CREDITS: HTTPStatus.PAYMENT_REQUIRED,
@@ -52,9 +54,7 @@ TIME_MS_MAX = 253_402_300_799_999
 JSON_HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
     {"Content-Type": "application/json", "Server": "wallet"}
 )
-RETRY_HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
-    {**JSON_HEADERS, "Retry-After": RETRY_AFTER_S}
-)
+RETRY_HEADERS: Final[CIMultiDict[str]] = CIMultiDict({**JSON_HEADERS, "Retry-After": RETRY_AFTER_S})
 
 
 class Problem(Exception):
@@ -100,8 +100,23 @@ ERRORS: Final[Mapping[type[errors.WalletError], tuple[HTTPStatus, str, str]]] = 
             "ledger_fault",
             "The database refused this request; nothing was written.",
         ),
-        # Raised by ledgers to the engine only: one that comes here is a bug.
-        errors.LedgerError: (
+        errors.NotCommitted: (
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "ledger_fault",
+            "The database refused this request; nothing was written.",
+        ),
+        errors.LedgerBusy: (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "The database cannot work now; nothing was written. Try again shortly.",
+        ),
+        errors.OutcomeUnknown: (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "outcome_unknown",
+            "The database did not answer. Repeat the request with the same key.",
+        ),
+        # What else the engine may raise is not meant to come here.
+        errors.WalletError: (
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal",
             "Something went wrong on our side.",
@@ -120,7 +135,7 @@ def answer_response(answer: Answer) -> web.Response:
     """Return what the asker of a command or query hears."""
     code = answer.code
     status = STATUS_OF_OUTCOME[answer.outcome] if code is None else STATUS_OF[code]
-    return web.Response(body=to_json(answer.body), status=status, headers=JSON_HEADERS)
+    return WholeResponse(body=to_json(answer.body), status=status, headers=JSON_HEADERS)
 
 
 def problem_response(problem: Problem) -> web.Response:
@@ -137,8 +152,7 @@ def problem_of(error: errors.WalletError) -> Problem:
     """Return how an operating error is told."""
     kind = type(error)
     while kind not in ERRORS:  # an error derived from one in the table is told like that one
-        kind = kind.__base__  # type: ignore[assignment]  # the table's roots end the walk
-        assert issubclass(kind, errors.WalletError), f"{type(error)} has no status"
+        kind = kind.__base__  # type: ignore[assignment]  # the table's root ends the walk
     status, code, sentence = ERRORS[kind]
     if isinstance(error, errors.InvalidCommand):
         name = error.field[:FIELD_NAME_MAX]

@@ -105,26 +105,17 @@ class Guard:
         self._keys = keys
         self._remembered: dict[str, tuple[Principal, float]] = {}
 
-    async def admit(self, authorization: str | None, scope: Scope) -> Principal:
-        """Return who asks for a route of `scope`, by the `Authorization` header.
+    def known(self, authorization: str | None) -> Principal | None:
+        """Return who sent this `Authorization` header, if it was verified lately."""
+        found = self._remembered.get(authorization) if authorization is not None else None
+        return found[0] if found is not None and time.time() < found[1] else None
+
+    async def admit(self, authorization: str | None) -> Principal:
+        """Verify an `Authorization` header, and remember it.
 
         Raises:
-            Problem: 401, nobody we know; 403, not allowed here; 503, keys cannot be had.
+            Problem: 401, nobody we know; 503, the keys cannot be had now.
         """
-        found = self._remembered.get(authorization) if authorization is not None else None
-        if found is not None and time.time() < found[1]:
-            principal = found[0]
-        else:
-            principal = await self._verified(authorization)
-        if principal.scope not in ALLOWED[scope]:
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                "forbidden",
-                f"This needs a token of scope {scope}; yours is of scope {principal.scope}.",
-            )
-        return principal
-
-    async def _verified(self, authorization: str | None) -> Principal:
         kind, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if kind.lower() != "bearer" or not token:
@@ -133,7 +124,7 @@ class Guard:
             raise unauthorized("The token is not valid.")
         claims = await self._claims(token)
         principal = _principal_of(claims)
-        assert authorization is not None
+        assert authorization is not None, "a token came from it"
         expires = claims["exp"] + self._options.leeway_s
         if len(self._remembered) >= REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
@@ -169,6 +160,20 @@ class Guard:
         if isinstance(claims["exp"], bool) or not isinstance(claims["exp"], int | float):
             raise unauthorized("The token is not valid: exp must be a number.")
         return claims
+
+
+def check_scope(principal: Principal, scope: Scope) -> None:
+    """Refuse who may not call a route of `scope`.
+
+    Raises:
+        Problem: 403.
+    """
+    if principal.scope not in ALLOWED[scope]:
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "forbidden",
+            f"This needs a token of scope {scope}; yours is of scope {principal.scope}.",
+        )
 
 
 def unauthorized(message: str) -> Problem:

@@ -33,13 +33,20 @@ Values = dict[str, Any]
 
 
 async def body_of(request: web.Request) -> bytes:
-    """Return the whole body, which the server has bounded.
+    """Return the whole body, once; its length is bounded by what the server allows the route.
 
     Raises:
+        HTTPRequestEntityTooLarge: it is longer.
         Problem: it did not arrive in time.
     """
-    if request.content.is_eof():  # small bodies come with their headers: no timer is needed
-        return await request.read()
+    content = request.content
+    if content.is_eof():  # a small body comes with its headers: no timer, and no waiting
+        raw = content.read_nowait()
+        if len(raw) > request.client_max_size:
+            raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+        return raw
+    if (request.content_length or 0) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
     try:
         async with asyncio.timeout(BODY_S_MAX):
             return await request.read()
@@ -49,7 +56,7 @@ async def body_of(request: web.Request) -> bytes:
         ) from None
 
 
-def reader_of(shape: object) -> Callable[[bytes], Values]:
+def reader_of(shape: type) -> Callable[[bytes], Values]:
     """Return what reads a body of `shape`, a TypedDict, into the names that the engine uses.
 
     The reader raises:
@@ -111,9 +118,7 @@ def org_of(request: web.Request) -> str:
             raise InvalidCommand("org_id", "is required in the query")
         return check_org_id(asked)
     if asked is not None and asked != principal.org_id:
-        raise Problem(
-            HTTPStatus.FORBIDDEN, "forbidden", "This token is for another organisation."
-        )
+        raise Problem(HTTPStatus.FORBIDDEN, "forbidden", "This token is for another organisation.")
     return principal.org_id
 
 

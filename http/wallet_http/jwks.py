@@ -66,9 +66,7 @@ class KeySet:
         """Replace the keys; what cannot be fetched or read leaves those that there are."""
         self._tried_at = time.monotonic()
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=FETCH_S_MAX)
-            )
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FETCH_S_MAX))
         try:
             async with self._session.get(self._url, allow_redirects=False) as response:
                 raw = await _bounded(response)

@@ -67,7 +67,16 @@ BLOCKED: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 SECRET_NAMES: Final = frozenset(
-    {"authorization", "token", "secret", "password", "dsn", "control_url", "controlUrl", "listenUrl"}
+    {
+        "authorization",
+        "token",
+        "secret",
+        "password",
+        "dsn",
+        "control_url",
+        "controlUrl",
+        "listenUrl",
+    }
 )
 SECRET_TEXTS: Final = re.compile(
     r"(https?|wss?)://[^\s\"']*\.vapi\.ai[^\s\"']*|(?<=://)[^\s/@\"']+:[^\s/@\"']+(?=@)"
@@ -233,9 +242,7 @@ def _text_line(stamp: str, event: str, fields: Mapping[str, object]) -> str:
     return f"{stamp} [info     ] {event:<24} {told}".replace("\n", "\\n") + "\n"
 
 
-def configure_logs(
-    sink: LineSink, *, form: Literal["json", "text"], level: str
-) -> DecisionLog:
+def configure_logs(sink: LineSink, *, form: Literal["json", "text"], level: str) -> DecisionLog:
     """Send all logs of this process to `sink`, and return what logs decisions.
 
     Global, as logging is: called once by the composition root.
@@ -260,7 +267,7 @@ def configure_logs(
         logger_factory=structlog.WriteLoggerFactory(file=sink),  # type: ignore[arg-type]  # as a file
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sink)  # type: ignore[type-var]  # as a file
+    handler = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -6,19 +6,20 @@ JSON.  It is one function, because each further middleware costs every request.
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import count
 from typing import Final
 
 import structlog
 from aiohttp import ClientPayloadError, web
+from aiohttp.typedefs import Middleware
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from wallet_engine.errors import WalletError
 
 from .answers import Problem, problem_of, problem_response
-from .auth import PRINCIPAL, Guard, Keys, OneKey
+from .auth import PRINCIPAL, Guard, Keys, OneKey, check_scope
 from .jwks import KeySet
 from .logs import DECISIONS, SILENT, DecisionLog
 from .options import AuthOptions
@@ -35,8 +36,6 @@ SIGNED_IN = frozenset({Scope.ORG, Scope.SERVICE, Scope.OPERATOR})
 
 log = structlog.get_logger(__name__)
 
-
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 INTERNAL: Final = Problem(
     HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side."
@@ -63,9 +62,7 @@ def make_app(
     """Return the application that serves `routes`."""
     options = services.options
     edge = Edge(options.auth, usual_body_bytes=options.body_max_bytes)
-    app = web.Application(
-        client_max_size=options.body_max_bytes, middlewares=[edge.middleware()]
-    )
+    app = web.Application(client_max_size=options.body_max_bytes, middlewares=[edge.middleware()])
     app[SERVICES] = services
     app[DECISIONS] = decisions
     for route in routes:
@@ -119,7 +116,9 @@ class Edge:
             try:
                 scope = signed_in.get(route)
                 if scope is not None:
-                    principal = await guard.admit(headers.get("Authorization"), scope)
+                    authorization = headers.get("Authorization")
+                    principal = guard.known(authorization) or await guard.admit(authorization)
+                    check_scope(principal, scope)
                     request[PRINCIPAL] = principal
                 if route in body_max:
                     request = request.clone(client_max_size=body_max[route])

@@ -114,13 +114,9 @@ def _decides(name: str, verb: Verb) -> Handler:
         elif key is Key.OPTIONAL:
             values |= _optional_key(request)
         command = command_of(**values)
-        answer = await services.node.ask(
-            command, timeout_s=services.options.request_deadline_s
-        )
+        answer = await services.node.ask(command, timeout_s=services.options.request_deadline_s)
         if answer.outcome is Outcome.REFUSED:
-            request.app[DECISIONS].refused(
-                name, command.org_id, values.get("call_id"), answer.body
-            )
+            request.app[DECISIONS].refused(name, command.org_id, values.get("call_id"), answer.body)
         return answer_response(answer)
 
     return decide

@@ -22,7 +22,7 @@ BUMP = Statement("""
 UPDATE organizations o
 SET epoch = o.epoch + 1, owner = $2, owner_since = clock_timestamp()
 FROM unnest($1::text[]) AS w (org_id)
-WHERE o.id = w.org_id
+WHERE o.id BETWEEN w.org_id AND w.org_id
   AND (o.owner IS NULL OR o.owner = $2 OR o.owner_since IS NULL
        OR o.owner_since <= clock_timestamp() - $3::int8 * interval '1 millisecond')
 RETURNING
@@ -34,13 +34,22 @@ OWNERS_AND_HOLDS = Statement(
     f"""
 -- $1 orgs; $2 the epoch under which each was claimed, 0 where it was not.  A row per live hold
 -- of a wallet that is still claimed, at least one per wallet.
+-- The ORDER BYs, and BETWEEN for =, leave one index each that serves: a plan made while the
+-- tables are empty, where any index looks as good, must also serve when they are full.
 SELECT w.ordinal, o.epoch, coalesce(o.owner, ''),
     (extract(epoch FROM c.heard_started_at) * 1000)::int8, {HOLD_COLUMNS}
 FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS w (org_id, epoch, ordinal)
-JOIN organizations o ON o.id = w.org_id
-LEFT JOIN credit_reservations r
-    ON r.org_id = o.id AND r.status = 'active' AND o.epoch = w.epoch
-LEFT JOIN calls c ON c.org_id = r.org_id AND c.call_id = r.call_id
+JOIN organizations o ON o.id BETWEEN w.org_id AND w.org_id
+LEFT JOIN LATERAL (
+    SELECT * FROM credit_reservations
+    WHERE org_id = o.id AND status = 'active' AND o.epoch = w.epoch
+    ORDER BY due_at
+) r ON true
+LEFT JOIN LATERAL (
+    SELECT heard_started_at FROM calls
+    WHERE org_id = r.org_id AND call_id BETWEEN r.call_id AND r.call_id
+    ORDER BY call_id LIMIT 1
+) c ON true
 """,  # noqa: S608  # a list of columns
     writes=False,
 )
@@ -49,7 +58,7 @@ RELEASE = Statement("""
 -- $1 orgs, sorted; $2 the owner who gives them up.
 UPDATE organizations o SET owner = NULL, owner_since = NULL
 FROM unnest($1::text[]) AS w (org_id)
-WHERE o.id = w.org_id AND o.owner = $2
+WHERE o.id BETWEEN w.org_id AND w.org_id AND o.owner = $2
 """)
 
 CLAIM_STATEMENTS = (BUMP, OWNERS_AND_HOLDS, RELEASE)

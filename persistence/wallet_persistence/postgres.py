@@ -22,9 +22,9 @@ from wallet_engine.errors import (
     OutcomeUnknown,
 )
 
-Connection = asyncpg.Connection[asyncpg.Record]
-Pool = asyncpg.Pool[asyncpg.Record]
-Borrowed = PoolConnectionProxy[asyncpg.Record]
+Connection = asyncpg.Connection
+Pool = asyncpg.Pool
+Borrowed = PoolConnectionProxy
 
 FOREIGN_ERRORS = (
     asyncpg.PostgresError,
@@ -59,8 +59,9 @@ PLAN_PINS = {
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    "enable_sort": "off",
 }
-"""What keeps the ledger's statements on nested loops over the primary keys, which also lock in
+"""What keeps the ledger's statements on nested loops over the right indexes, which also lock in
 the order of their arrays.  Planned anew for each batch they cost a quarter more."""
 
 ACQUIRE_TIMEOUT_S = 5.0

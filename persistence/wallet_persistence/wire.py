@@ -70,7 +70,7 @@ class Wire:
         self._lock_timeout_s = lock_timeout_s
         self._turn = asyncio.Lock()
         self._connection: Connection | None = None
-        self._prepared: dict[Statement, PreparedStatement[asyncpg.Record]] = {}
+        self._prepared: dict[Statement, PreparedStatement] = {}
 
     async def open(self) -> None:
         """Connect now, so that the first statement need not.
@@ -141,9 +141,7 @@ class Wire:
         self._connection = connection
         return connection
 
-    async def _warmed(
-        self, connection: Connection, statement: Statement
-    ) -> PreparedStatement[asyncpg.Record]:
+    async def _warmed(self, connection: Connection, statement: Statement) -> PreparedStatement:
         prepared = await connection.prepare(statement.sql)
         nothing: list[Any] = [None] * len(prepared.get_parameters())
         await prepared.fetch(*nothing)

@@ -1,5 +1,6 @@
 """What surrounds the wallets: orgs, numbers, call facts, history, the fleet's switch.
 
+Every store may raise `LedgerUnavailable` (cannot be reached) or `LedgerFault` (refuses).
 Times are integer milliseconds since 1970 UTC, money integer pence.
 """
 

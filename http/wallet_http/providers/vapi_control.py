@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from wallet_engine.errors import CallControlFailed, LedgerError
+from wallet_engine.errors import CallControlFailed, WalletError
 from wallet_http.options import VapiOptions
 
 from .control_urls import ControlUrls
@@ -43,7 +43,7 @@ class VapiControl:
     async def _post(self, org_id: str, call_id: str, command: dict[str, object]) -> None:
         try:
             url = await self._urls.find(org_id, call_id)
-        except LedgerError as error:
+        except WalletError as error:
             raise CallControlFailed("the database cannot be asked for its address") from error
         if url is None:
             raise CallControlFailed("Vapi has not told where it can be spoken to")

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from wallet_http.routing import Route, Scope
+from wallet_http.shapes import ErrorAnswer
 
 from . import shapes
 from .status_check import status_check
@@ -19,10 +20,8 @@ _FAILURES: Final[Mapping[int, object]] = MappingProxyType(
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.UNAUTHORIZED,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            HTTPStatus.SERVICE_UNAVAILABLE,
         ),
-        shapes.Problem,
+        ErrorAnswer,
     )
 )
 
@@ -38,9 +37,9 @@ VAPI_ROUTES: Final[tuple[Route, ...]] = (
         responses={
             HTTPStatus.OK: shapes.WebhookAnswer,
             HTTPStatus.PAYMENT_REQUIRED: shapes.PaymentRequired,
-            HTTPStatus.FORBIDDEN: shapes.Problem,
-            HTTPStatus.NOT_FOUND: shapes.Problem,
-            HTTPStatus.CONFLICT: shapes.Problem,
+            HTTPStatus.FORBIDDEN: ErrorAnswer,
+            HTTPStatus.NOT_FOUND: ErrorAnswer,
+            HTTPStatus.CONFLICT: ErrorAnswer,
             **_FAILURES,
         },
     ),
@@ -64,7 +63,7 @@ VAPI_ROUTES: Final[tuple[Route, ...]] = (
         request=shapes.MessageBody,
         responses={
             HTTPStatus.OK: shapes.WebhookAnswer,
-            HTTPStatus.CONFLICT: shapes.Problem,
+            HTTPStatus.CONFLICT: ErrorAnswer,
             **_FAILURES,
         },
     ),

@@ -7,6 +7,7 @@ nothing and the next source is asked.  Source: SPEC §5.1, PROVIDERS §1.3.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from math import isfinite
 from typing import Final
 
 from wallet_engine.settings import VAPI_SECONDS_MAX
@@ -67,12 +68,13 @@ def ended_reason(message: Message) -> str | None:
 
 def scaled(value: object, factor: int, highest: int) -> int | None:
     """Return a JSON number times `factor`, rounded up, if that is within 0..`highest`."""
-    if type(value) is not int and type(value) is not float:
+    if type(value) is int:
+        product = value * factor
+    elif type(value) is float and isfinite(value):
+        product = int((Decimal(repr(value)) * factor).to_integral_value(ROUND_CEILING))
+    else:
         return None
-    if not 0 <= value <= highest:  # also false for a float that is no number
-        return None
-    product = int((Decimal(repr(value)) * factor).to_integral_value(ROUND_CEILING))
-    return product if product <= highest else None
+    return product if 0 <= product <= highest and value >= 0 else None
 
 
 def _candidates(message: Message) -> Iterator[int | None]:

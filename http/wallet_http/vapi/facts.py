@@ -58,7 +58,7 @@ def control_url(value: object) -> str | None:
     except ValueError:
         return None
     host = parts.hostname or ""
-    if parts.scheme != "https" or "@" in parts.netloc or port not in (None, 443):
+    if parts.scheme != "https" or "@" in parts.netloc or port == 0:
         return None
     return url if host.endswith(CONTROL_HOST_SUFFIX) and host != CONTROL_HOST_SUFFIX else None
 

@@ -69,7 +69,9 @@ class _Message(TypedDict, total=False):
     assistant: OnErrorOmit[_Party]
 
 
-class _Body(TypedDict, total=False):
+class Body(TypedDict, total=False):
+    """What is read of a body: a message, or the question of a status-check."""
+
     message: OnErrorOmit[_Message]
     call: OnErrorOmit[_Call]
     callId: Any
@@ -77,7 +79,7 @@ class _Body(TypedDict, total=False):
     elapsedSeconds: Any
 
 
-_BODY: Final = TypeAdapter(_Body)
+_BODY: Final = TypeAdapter(Body)
 
 
 class Message:
@@ -85,7 +87,7 @@ class Message:
 
     __slots__ = ("body", "call", "call_id", "message", "type")
 
-    def __init__(self, body: _Body) -> None:
+    def __init__(self, body: Body) -> None:
         """Find the call and the type.
 
         Raises:
@@ -159,7 +161,7 @@ def read_message(raw: bytes) -> Message:
     return Message(body)
 
 
-def read_body(raw: bytes) -> _Body:
+def read_body(raw: bytes) -> Body:
     """Read what is known of a body.
 
     Raises:
@@ -201,3 +203,7 @@ def _identifier(field: str, value: object) -> str:
     if type(value) is not str or not value:
         return ""
     return check_printable(field, value, high=ID_MAX)
+
+
+NO_MESSAGE: Final = Message({})
+"""What is known of a body that could not be read."""

@@ -20,6 +20,7 @@ from wallet_http.answers import (
     json_response,
     problem_response,
 )
+from wallet_http.fast import WholeResponse
 from wallet_http.options import VapiOptions
 
 BUG: Final = Problem(
@@ -60,7 +61,7 @@ class No:
 
 def okay() -> web.Response:
     """Return what Vapi hears of a message that needs no answer."""
-    return web.Response(body=b"{}", headers=JSON_HEADERS)
+    return WholeResponse(body=b"{}", headers=JSON_HEADERS)
 
 
 def refused(answer: Answer, options: VapiOptions) -> No:

@@ -83,11 +83,3 @@ class PaymentRequired(TypedDict):
     requiredBalance: int
     deficit: int
     autoRechargeEnabled: bool
-
-
-class Problem(TypedDict):
-    """Any other error: a sentence for a person and a word for a machine."""
-
-    error: str
-    code: str
-    field: NotRequired[str]

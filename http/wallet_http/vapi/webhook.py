@@ -23,7 +23,7 @@ from .admission import admission
 from .auth import authenticated_body
 from .durations import duration_ms
 from .facts import facts_of
-from .messages import Message, read_message
+from .messages import NO_MESSAGE, Message, read_message
 from .replies import Reply, okay
 
 ADMISSION: Final = "assistant-request"
@@ -88,7 +88,7 @@ async def _taken(request: web.Request, path_org_id: str) -> web.Response:
     now_s = asyncio.get_running_loop().time
     received_ms, received_s = services.clock.now_ms(), now_s()
     raw = await authenticated_body(request, options, received_ms)
-    message = Message({})
+    message = NO_MESSAGE
     try:
         message = read_message(raw)
         if (known := _ignorable(services, message, path_org_id)) is not None:
@@ -156,6 +156,7 @@ async def _status(services: Services, message: Message, org_id: str, received_ms
                 heard_ms=received_ms,
                 timeout_s=services.options.vapi_deadline_s,
             )
+            services.directory.note_call(call_id, org_id)
             return Reply(okay(), "started", org_id)
         case "ended":
             took_ms = duration_ms(message)

@@ -1,0 +1,129 @@
+"""What makes the hot paths cheap: answers written in one piece, and routes found by one look-up.
+
+Both are shortcuts through aiohttp with the same outcome: whatever is unusual about a request
+(HTTP/1.0, `HEAD`, `Connection: close`, a path with variables) takes aiohttp's own way.
+Measured together: a third of the CPU of a small POST.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import ClientConnectionResetError, HttpVersion11, StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_parser import RawRequestMessage
+
+STATUS_LINES: Final[Mapping[int, str]] = {
+    status: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+
+
+class WholeResponse(web.Response):
+    """A small answer, status line to body, handed to the socket in one piece.
+
+    Its headers must come from this program, or be known to hold no line break.
+    """
+
+    _whole = False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write everything at once, where nothing asks for more care."""
+        body = self._body
+        if (
+            self._whole
+            or not isinstance(body, bytes)
+            or request.version != HttpVersion11
+            or not request.keep_alive
+            or request.method == "HEAD"
+        ):
+            return await super().prepare(request)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientConnectionResetError("Cannot write to closing transport")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self._headers.items()])
+        head = (
+            f"{STATUS_LINES[self._status]}{lines}Date: {rfc822_formatted_time()}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        transport.write(head.encode() + body)
+        self._whole = True
+        await request.writer.drain()  # waits only for a client who does not read
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write the rest, of which there is none."""
+        if not self._whole:
+            await super().write_eof(data)
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection serves further requests."""
+        return True if self._whole else super().keep_alive
+
+
+Shortcuts = dict[tuple[str, str], web.UrlMappingMatchInfo]
+
+
+class FastServer:
+    """Serves an application, finding paths without variables by one look-up.
+
+    Made for a frozen application with one middleware.
+    """
+
+    def __init__(self, app: web.Application, *, body_max_bytes: int) -> None:
+        assert app.frozen, "routes that come later would not be found"
+        [self._middleware] = app.middlewares
+        self._app = app
+        self._body_max_bytes = body_max_bytes
+        self._shortcuts = _shortcuts(app)
+
+    def server(self, *, keepalive_s: float) -> web.Server:
+        """Return the server, for the running event loop."""
+        return web.Server(
+            self._handle,
+            request_factory=self._request,
+            access_log=None,
+            keepalive_timeout=keepalive_s,
+        )
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.Request:
+        loop = asyncio.get_running_loop()
+        return web.Request(
+            message, payload, protocol, writer, task, loop, client_max_size=self._body_max_bytes
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request, web.Request), "our own factory made it"
+        found = self._shortcuts.get((request.method, request.raw_path))
+        if found is None:
+            found = await self._app.router.resolve(request)
+            found.add_app(self._app)
+            found.freeze()
+        request._match_info = found  # noqa: SLF001  # as the application does; has no setter
+        if "Expect" in request.headers:
+            response = await found.expect_handler(request)
+            await request.writer.drain()
+            if response is not None:
+                return response
+        return await self._middleware(request, found.handler)
+
+
+def _shortcuts(app: web.Application) -> Shortcuts:
+    found: Shortcuts = {}
+    for resource in app.router.resources():
+        if isinstance(resource, web.PlainResource):
+            for route in resource:
+                info = web.UrlMappingMatchInfo({}, route)
+                info.add_app(app)
+                info.freeze()
+                found[route.method, resource.canonical] = info
+    return found

@@ -1,0 +1,73 @@
+"""An event loop whose time jumps: whoever sleeps wakes at once, in the right order.
+
+    @in_virtual_time
+    async def test_…() -> None: …
+
+What the test awaits costs no real time, so it is quick and always runs the same way.
+"""
+
+import asyncio
+import functools
+import math
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
+
+START_US = 1_000_000_000
+"""Loop time at the start, in microseconds: not 0, which is easily taken for nothing."""
+
+LONGEST_US = 6 * 3_600_000_000
+"""A test that runs for longer than this, virtually, waits for what never comes."""
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Instead of waiting it lets the time pass."""
+
+    now_us = START_US
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is None:
+            raise AssertionError("everything waits for something that never comes")
+        self.now_us += max(1, math.ceil(timeout * 1_000_000))
+        if self.now_us > START_US + LONGEST_US:
+            raise AssertionError("the test waits for something that never comes")
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    @property
+    def now_us(self) -> int:
+        """The time of this loop, in whole microseconds."""
+        return self._jumping.now_us
+
+    def time(self) -> float:
+        return self._jumping.now_us / 1_000_000
+
+
+def virtual_loop() -> VirtualLoop:
+    """Return the running loop, which must be a virtual one."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop), "decorate the test with in_virtual_time"
+    return loop
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an asynchronous test on a virtual loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
