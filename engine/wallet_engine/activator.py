@@ -6,13 +6,14 @@ will ever be.
 """
 
 import asyncio
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from .actor import WalletActor
 from .backoff import Backoff
-from .errors import LedgerBusy, LedgerFault, NotCommitted, OutcomeUnknown, UnknownOrg
+from .errors import LedgerBusy, LedgerError, LedgerFault, NotCommitted, OutcomeUnknown, UnknownOrg
 from .mailbox import Phase
 from .ports import Claim, Loaded, Probe, Taken
 
@@ -41,6 +42,14 @@ class Activator:
             self._background[actor] = None
         self._wake.set()
 
+    def request_after(self, actor: WalletActor, delay_s: float) -> None:
+        """Ask the same in `delay_s`."""
+        if delay_s:
+            loop = asyncio.get_running_loop()
+            loop.call_later(delay_s, functools.partial(self.request, actor, urgent=True))
+        else:
+            self.request(actor, urgent=True)
+
     async def run(self) -> None:
         """Load for ever."""
         while True:
@@ -59,7 +68,7 @@ class Activator:
             except Exception:
                 log.exception("loading met a bug; those who waited are failed")
                 for actor in batch:
-                    self._drop(actor, LedgerFault("This wallet cannot be loaded."))
+                    self._drop(actor)
 
     def _gather(self) -> list[WalletActor]:
         batch: list[WalletActor] = []
@@ -84,16 +93,21 @@ class Activator:
                 await self._activate_alone(actor)
             return
         for actor in batch:
-            await self._start(actor, claims.get(actor.org_id))
+            await self._guarded(actor, self._start(actor, claims.get(actor.org_id)))
 
     async def _activate_alone(self, actor: WalletActor) -> None:
+        await self._guarded(actor, self._activate([actor]))
+
+    async def _guarded(self, actor: WalletActor, loading: Coroutine[None, None, None]) -> None:
+        """Load one wallet; whatever is wrong with it harms no other."""
         try:
-            await self._activate([actor])
-        except (LedgerBusy, OutcomeUnknown):
-            self._later(actor, self._backoff.wait_s())
+            await loading
+        except LedgerError as error:
+            log.warning("cannot load %s yet: %s", actor.org_id, error)
+            self.request_after(actor, self._backoff.wait_s())
         except Exception:
-            log.exception("loading %s met a bug", actor.org_id)
-            self._drop(actor, LedgerFault("This wallet cannot be loaded."))
+            log.exception("%s cannot be loaded", actor.org_id)
+            self._drop(actor)
 
     async def _claim(self, batch: Sequence[WalletActor]) -> dict[str, Claim]:
         node = self._node
@@ -110,10 +124,10 @@ class Activator:
                 actor.loaded(claim, committed_seq=await self._committed(actor, claim))
             case Taken():
                 self._node.stats.fenced("taken")
-                self._later(actor, self._node.limits.tenure_ms / 1000 / 4)
+                self.request_after(actor, self._node.limits.tenure_ms / 1000 / 4)
             case None:
-                self._node.unknown(actor.org_id)
-                self._drop(actor, UnknownOrg(actor.org_id))
+                self._node.residents.unknown(actor.org_id, self._node.loop_time())
+                self._leave(actor, UnknownOrg(actor.org_id))
 
     async def _committed(self, actor: WalletActor, loaded: Loaded) -> int:
         """Return up to which row the writes whose answer was lost did happen, or 0."""
@@ -126,13 +140,13 @@ class Activator:
         self._node.stats.fenced("lost_answer_committed" if ours else "lost_answer_not_committed")
         return entry.seq if ours else 0
 
-    def _later(self, actor: WalletActor, delay_s: float) -> None:
-        asyncio.get_running_loop().call_later(delay_s, self._again, actor)
+    def _drop(self, actor: WalletActor) -> None:
+        """Give up on a wallet that cannot be loaded; its next ask tries again."""
+        error = LedgerFault("This wallet cannot be loaded; nothing was written.")
+        if actor.in_flight:
+            error = LedgerFault("This wallet cannot be loaded; what was asked may be written.")
+        self._leave(actor, error)
 
-    def _again(self, actor: WalletActor) -> None:
-        self.request(actor, urgent=True)
-
-    def _drop(self, actor: WalletActor, error: Exception) -> None:
-        self._node.forget(actor)
-        actor.phase = Phase.GONE
+    def _leave(self, actor: WalletActor, error: Exception) -> None:
+        self._node.residents.leave(actor)
         actor.fail_all(error)

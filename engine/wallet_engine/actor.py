@@ -7,6 +7,7 @@ between reading the state and deciding, so the event loop serialises all decisio
                                                      └─▶ answer held ─▶ durable ─▶ released
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 from . import care, views
@@ -19,16 +20,21 @@ from .commands import (
     Reserve,
 )
 from .errors import DeadlinePassed, LedgerFault, WalletError
-from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
+from .journal import Answer, Outcome, Replay, entry_answer
+from .loading import wallet_of
 from .mailbox import Decided, Due, Envelope, Held, Phase
 from .memory import Memory
 from .ports import Loaded, WalletBatch
 from .rules import decide
-from .settings import settings_of
 from .wallet import Entry, Wallet, evolve, note_start
 
 if TYPE_CHECKING:
     from .node import Node
+
+log = logging.getLogger(__name__)
+
+POISONED_DELAY_S = 1.0
+"""How long to wait before the engine asks again for what the ledger refused to store."""
 
 RELEASED_LATE = "the caller was told no before the hold was durable"
 
@@ -37,11 +43,12 @@ class WalletActor:
     """Owns one wallet.
 
     `pending` are entries not yet durable, in order; the first `in_flight` of them are with
-    the ledger.  `held` are answers not yet released.
+    the ledger.  `held` are answers not yet released.  `late` are calls whose hold became
+    durable for a caller who was told no, to be given back unless a repeat is told yes.
     """
 
     __slots__ = (
-        "durable_seq", "held", "in_flight", "mailbox", "memory", "node", "org_id",
+        "durable_seq", "held", "in_flight", "late", "mailbox", "memory", "node", "org_id",
         "pending", "phase", "probing", "used_s", "wallet",
     )  # fmt: skip
 
@@ -54,6 +61,7 @@ class WalletActor:
         self.mailbox: list[Envelope] = []
         self.pending: list[Entry] = []
         self.held: list[Held] = []
+        self.late: dict[str, None] = {}
         self.in_flight = 0
         self.probing = 0
         self.durable_seq = 0
@@ -120,6 +128,10 @@ class WalletActor:
         except WalletError as error:
             envelope.fail(error)
             return
+        except Exception:
+            log.exception("deciding %s of %s met a bug", ask.verb, self.org_id)
+            envelope.fail(LedgerFault("This cannot be decided; nothing was written."))
+            return
         if not isinstance(decision, Entry):
             self._hold_back(envelope, decision)
         elif ask.dry_run:
@@ -128,6 +140,7 @@ class WalletActor:
         else:
             evolve(wallet, decision)
             self.memory.remember(decision)
+            self.node.residents.remembers(self)
             self.pending.append(decision)
             self.held.append(Held(envelope, decision, decision.seq))
             self.node.undurable += 1
@@ -163,39 +176,43 @@ class WalletActor:
             self.held.append(held)
         else:
             self._release(held)
+            self._give_back()
 
     def _release(self, held: Held) -> None:
         """Let one answer go: all it rests on is durable."""
-        envelope = held.envelope
-        decided = held.decided
-        if isinstance(decided, Entry):
-            answer = entry_answer(decided, outcome=Outcome.CREATED)
-        elif isinstance(decided, Replay):
-            answer = entry_answer(decided.entry, outcome=Outcome.REPEATED)
-        elif isinstance(decided, Refusal):
-            answer = refusal_answer(decided)
-        else:
-            answer = decided
+        envelope, decided = held.envelope, held.decided
         if envelope.then is not None:
             envelope.then(decided)
         if envelope.reply is None:
             return
-        if not envelope.reply.done():
-            envelope.reply.set_result(answer)
-            self.node.count_answer(envelope, answer)
-        elif isinstance(decided, Entry) and isinstance(envelope.ask, Reserve):
-            self._give_back(envelope.ask)
+        ask = envelope.ask
+        if envelope.reply.done():
+            if isinstance(ask, Reserve) and ask.give_back and isinstance(decided, Entry):
+                self.late[ask.call_id] = None
+            return
+        if isinstance(ask, Reserve) and isinstance(decided, Replay):
+            self.late.pop(ask.call_id, None)
+        answer = held.answer()
+        envelope.reply.set_result(answer)
+        self.node.count_answer(envelope, answer)
 
-    def _give_back(self, reserve: Reserve) -> None:
-        if reserve.give_back:
-            self.node.post_own(
-                Release(
-                    org_id=self.org_id,
-                    call_id=reserve.call_id,
-                    reason=RELEASED_LATE,
-                    strict=False,
-                )
-            )
+    def _give_back(self) -> None:
+        """Release the holds of callers who were told no, unless a repeat still waits for one."""
+        if not self.late:
+            return
+        wanted = {
+            held.envelope.call_id
+            for held in self.held
+            if isinstance(held.decided, Replay) and not held.envelope.given_up
+        }
+        for call_id in self.late.keys() - wanted:
+            del self.late[call_id]
+            self.give_back(call_id)
+
+    def give_back(self, call_id: str) -> None:
+        """Release the hold of a caller who was told no."""
+        release = Release(org_id=self.org_id, call_id=call_id, reason=RELEASED_LATE, strict=False)
+        self.node.post_own(release)
 
     def durable(self, count: int) -> None:
         """The first `count` pending entries are durable: release what waited for them."""
@@ -206,7 +223,10 @@ class WalletActor:
         self.durable_seq = entries[-1].seq
         self.memory.settle(self.durable_seq)
         for entry in entries:
-            care.follow(self, entry)
+            try:
+                care.follow(self, entry)
+            except Exception:
+                log.exception("what follows %s seq %d met a bug", self.org_id, entry.seq)
         ready = 0
         for held in self.held:
             if held.seq > self.durable_seq:
@@ -216,6 +236,7 @@ class WalletActor:
         del self.held[:ready]
         for held in released:
             self._release(held)
+        self._give_back()
         if self.pending and not self.in_flight:
             self.node.lane.ready(self)
 
@@ -235,27 +256,39 @@ class WalletActor:
             entries=entries,
         )
 
-    def doubt(self) -> None:
+    def doubt(self, *, delay_s: float = 0.0) -> None:
         """Memory and ledger may differ: decide nothing more until the wallet is reloaded."""
         if self.phase is Phase.ACTIVE:
             self.phase = Phase.SUSPECT
-            self.node.activator.request(self, urgent=True)
+            self.node.activator.request_after(self, delay_s)
 
     def abandon(self, error: Exception) -> None:
-        """Nothing pending was written nor will be: tell everyone, and reload."""
+        """Nothing pending was written nor will be: tell callers so, and reload.
+
+        What the engine asked of itself is decided again after that: nobody else would ask.
+        """
         self._drop_pending()
-        held, self.held = self.held, []
-        for one in held:
-            one.envelope.fail(error)
+        envelopes = [held.envelope for held in self.held]
+        self.held = []
+        for envelope in envelopes:
+            envelope.fail(error)
+        self.mailbox[:0] = [envelope for envelope in envelopes if envelope.reply is None]
         self.doubt()
 
     def poisoned(self, entry: Entry) -> None:
-        """The ledger refuses this one entry: its caller hears so, the rest is decided again."""
+        """The ledger refuses this one entry: its caller hears so, the rest is decided again.
+
+        If the engine itself asked, a call may go on that must end: it is made to end anyway.
+        """
+        delay_s = 0.0
         for held in self.held:
             if held.decided is entry:
                 held.envelope.fail(LedgerFault("The ledger refused to store this decision."))
+                delay_s = 0.0 if held.envelope.reply is not None else POISONED_DELAY_S
         self.held = [held for held in self.held if held.decided is not entry]
-        self.doubt()
+        if entry.type == "call_kill" and entry.hold is not None:
+            care.make_end(self, entry.hold, entry.at_ms)
+        self.doubt(delay_s=delay_s)
 
     def in_question(self, stored_seq: int) -> Entry | None:
         """Return the entry whose presence in the ledger settles what became of a lost write.
@@ -276,26 +309,13 @@ class WalletActor:
         if committed_seq:
             self.durable(sum(1 for entry in self.pending if entry.seq <= committed_seq))
         self._drop_pending()
-        defaults = self.node.defaults
-        started = dict(loaded.started_ms)
-        if self.wallet is not None:
-            started = {**self.wallet.started, **started}
-        holds = {hold.call_id: hold for hold in loaded.holds}
-        self.wallet = Wallet(
-            org_id=self.org_id,
-            settings=settings_of(defaults, loaded.overrides),
-            defaults=defaults,
-            overrides=loaded.overrides,
-            seq=loaded.seq,
-            balance_pence=loaded.balance_pence,
-            held_pence=loaded.held_pence,
-            suspended=loaded.suspended,
-            last_ms=loaded.last_ms,
-            epoch=loaded.epoch,
-            node=self.node.node_id,
-            holds=holds,
-            started={call_id: ms for call_id, ms in started.items() if call_id in holds},
+        before = self.wallet
+        self.wallet = wallet_of(
+            loaded, before, defaults=self.node.defaults, node_id=self.node.node_id
         )
+        if before is not None:
+            for call_id in before.holds.keys() - self.wallet.holds.keys():
+                self.node.timers.drop(self.org_id, call_id)
         self.durable_seq = loaded.seq
         self.memory.restart(whole=loaded.seq == 0)
         self.phase = Phase.ACTIVE
@@ -305,9 +325,7 @@ class WalletActor:
                 care.make_end(self, hold, self.node.clock.now_ms())
         if self.wallet.suspended or self.node.fleet_ends_calls:
             care.end_live_calls(self, care.SUSPENDED)
-        again = [held.envelope for held in self.held] + self.mailbox
-        self.held, self.mailbox = [], []
-        for envelope in again:
+        for envelope in self._all_waiting():
             envelope.found = None
             self.probing += 1
             self.node.prober.ask(self, envelope)
@@ -315,10 +333,18 @@ class WalletActor:
     def fail_all(self, error: Exception) -> None:
         """Fail everyone who waits here."""
         self._drop_pending()
-        again = [held.envelope for held in self.held] + self.mailbox
-        self.held, self.mailbox = [], []
-        for envelope in again:
+        for envelope in self._all_waiting():
             envelope.fail(error)
+
+    def purge(self) -> None:
+        """Forget those in the mailbox who gave up."""
+        self.mailbox = [envelope for envelope in self.mailbox if not envelope.given_up]
+
+    def _all_waiting(self) -> list[Envelope]:
+        """Take everyone who waits here, in order."""
+        waiting = [held.envelope for held in self.held] + self.mailbox
+        self.held, self.mailbox = [], []
+        return waiting
 
     def _drop_pending(self) -> None:
         self.node.undurable -= len(self.pending)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from .backoff import Backoff
 from .commands import Check, Commit, NoteStart, Proof, Reserve
 from .endings import Endings
-from .errors import InvalidCommand, UnknownOrg, WalletError
+from .errors import InvalidCommand, LedgerFault, UnknownOrg, WalletError
 from .journal import Answer
 from .node import Node
 from .ports import Clock, History
+from .settings import OnUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Calls:
         self._clock = clock
         self._grace_s = grace_s
         self._ended: dict[Key, Ended] = {}
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: dict[Key, asyncio.Task[None]] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -59,15 +60,26 @@ class Calls:
         for ended in self._ended.values():
             ended.alarm.cancel()
         self._ended.clear()
-        tasks = [*self._settling, *([self._sweeper] if self._sweeper else [])]
+        tasks = [*self._settling.values(), *([self._sweeper] if self._sweeper else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def lets_in_undecided(self, org_id: str) -> bool:
+        """Whether this org's calls may start when no decision is possible in time."""
+        return self._node.known_settings(org_id).on_unavailable is OnUnavailable.ALLOW
+
     async def admit(self, org_id: str, call_id: str, *, timeout_s: float) -> Answer:
-        """Open a hold for a call that rings.  One that comes too late is given back."""
+        """Open a hold for a call that rings.
+
+        One that comes too late is given back, unless the caller was let in without it.
+        """
         reserve = Reserve(
-            org_id=org_id, call_id=call_id, managed=True, strict=False, give_back=True
+            org_id=org_id,
+            call_id=call_id,
+            managed=True,
+            strict=False,
+            give_back=not self.lets_in_undecided(org_id),
         )
         return await self._node.ask(reserve, timeout_s=timeout_s)
 
@@ -123,8 +135,8 @@ class Calls:
 
     def _settle_soon(self, key: Key, duration_ms: int) -> None:
         task = asyncio.create_task(self._settle(key, duration_ms), name="wallet-settle")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._settling[key] = task
+        task.add_done_callback(lambda _: self._settling.pop(key, None))
 
     async def _settle(self, key: Key, duration_ms: int) -> None:
         """Settle a call on the evidence of its end, for as long as it takes."""
@@ -140,7 +152,7 @@ class Calls:
         while True:
             try:
                 await self._node.ask(commit, timeout_s=SETTLE_TIMEOUT_S)
-            except (UnknownOrg, InvalidCommand) as error:
+            except (UnknownOrg, InvalidCommand, LedgerFault) as error:
                 log.error("call %s cannot be settled: %s", call_id, error)  # noqa: TRY400
                 return
             except WalletError as error:
@@ -165,5 +177,9 @@ class Calls:
         unsettled = await self._history.unsettled(ended_before_ms=before_ms, limit=SWEEP_LIMIT)
         for call in unsettled:
             key = (call.org_id, call.call_id)
-            if key not in self._ended and len(self._settling) < SWEEP_LIMIT:
+            if (
+                key not in self._ended
+                and key not in self._settling
+                and len(self._settling) < SWEEP_LIMIT
+            ):
                 self._settle_soon(key, call.duration_ms)

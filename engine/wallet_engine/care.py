@@ -32,7 +32,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
         assert hold is not None, "a kill names its call"
         make_end(actor, hold, entry.at_ms)
     elif entry.type == "suspend":
-        end_live_calls(actor, SUSPENDED)
+        _end_those_before(actor, entry)
     elif entry.amount_pence > 0:
         _revive_final_calls(actor)
 
@@ -47,13 +47,22 @@ def make_end(actor: "WalletActor", hold: Hold, told_ms: int) -> None:
     actor.node.effects.call_killed(actor.org_id, hold.call_id, hold.kill_reason, since_ms=since_ms)
 
 
-def end_live_calls(actor: "WalletActor", reason: str) -> None:
-    """Tell every live call of a wallet to end."""
+def end_live_calls(actor: "WalletActor", reason: str) -> int:
+    """Tell every live call of a wallet to end; return how many were."""
     if actor.wallet is None:
-        return
-    for hold in list(actor.wallet.holds.values()):
-        if not hold.killed:
-            _end(actor, hold.call_id, reason)
+        return 0
+    living = [hold for hold in actor.wallet.holds.values() if not hold.killed]
+    for hold in living:
+        _end(actor, hold.call_id, reason)
+    return len(living)
+
+
+def _end_those_before(actor: "WalletActor", suspend: Entry) -> None:
+    """End the calls that a suspension found; a call admitted after it was lifted goes on."""
+    wallet = _wallet(actor)
+    for hold in list(wallet.holds.values()):
+        if not hold.killed and (wallet.suspended or hold.opened_ms < suspend.at_ms):
+            _end(actor, hold.call_id, SUSPENDED)
 
 
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
@@ -63,7 +72,7 @@ def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
     if hold is None:
         return
     ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
-    if now_ms >= hold.expires_ms:
+    if now_ms >= deadlines.expiry_ms(hold, wallet.started_ms(hold)):
         actor.node.post_own(Expire(org_id=actor.org_id, call_id=call_id))
     elif not hold.managed or hold.killed:
         arm(actor, call_id)
@@ -79,10 +88,10 @@ def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
 
 
 def arm(actor: "WalletActor", call_id: str) -> None:
-    """Set the timer of a live hold anew."""
+    """Set the timer of a live hold anew, unless it is about to be: `follow` does it then."""
     wallet = _wallet(actor)
     hold = wallet.holds.get(call_id)
-    if hold is not None:
+    if hold is not None and not any(entry.call_id == call_id for entry in actor.pending):
         actor.node.timers.arm(actor.org_id, hold, wallet.started_ms(hold))
 
 

@@ -30,6 +30,13 @@ def expires_ms(opened_ms: int, expiry_minutes: int, max_duration_seconds: int) -
     return opened_ms + max(expiry_minutes * 60_000, max_duration_seconds * 1000 + CAP_GRACE_MS)
 
 
+def expiry_ms(hold: Hold, started_ms: int) -> int:
+    """When this hold is abandoned: never before its own cap, which runs from the start."""
+    if not hold.managed:
+        return hold.expires_ms
+    return max(hold.expires_ms, started_ms + hold.max_duration_seconds * 1000 + CAP_GRACE_MS)
+
+
 def next_due_ms(hold: Hold, started_ms: int, now_ms: int) -> int:
     """Return the next moment after `now_ms` at which this hold needs a decision.
 
@@ -37,10 +44,10 @@ def next_due_ms(hold: Hold, started_ms: int, now_ms: int) -> int:
     and one whose call was told to end: its expiry.  What is already late is due at once.
     """
     if not hold.managed or hold.killed:
-        return hold.expires_ms
+        return expiry_ms(hold, started_ms)
     end = ends_ms(hold, started_ms)
     if may_grow(hold):
         for due in (end - EXTEND_BEFORE_MS, end - LAST_ATTEMPT_BEFORE_MS):
             if due > now_ms:
                 return due
-    return min(end, hold.expires_ms)
+    return end

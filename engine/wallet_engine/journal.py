@@ -7,6 +7,7 @@ a crash, and the explanation years later cannot differ.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from .wallet import Entry
 
@@ -50,8 +51,7 @@ class Outcome(StrEnum):
     ANSWERED = "answered"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an asker hears.  `code` is set for refusals only, `seq` is the row it rests on."""
 
     outcome: Outcome
@@ -97,7 +97,7 @@ def _call_fields(entry: Entry) -> dict[str, object]:
             found["paid_seconds"] = min(hold.paid_seconds, hold.max_duration_seconds)
         case "call_deduction" | "adjustment":
             found["charged_pence"] = -entry.amount_pence
-            found["released_pence"] = max(0, -entry.held_delta_pence - -entry.amount_pence)
+            found["released_pence"] = max(0, -entry.held_delta_pence + min(0, entry.amount_pence))
             found["uncollected_pence"] = entry.uncollected_pence
         case "reservation_release" | "reservation_expiry":
             found["charged_pence"] = 0

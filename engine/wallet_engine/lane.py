@@ -34,7 +34,7 @@ class CommitLane:
         self._node = node
         self._ready: dict[WalletActor, None] = {}
         self._wake = asyncio.Event()
-        self._apart: set[asyncio.Task[None]] = set()
+        self.apart: set[asyncio.Task[None]] = set()
         self.busy_since_s = 0.0
 
     def ready(self, actor: WalletActor) -> None:
@@ -45,7 +45,7 @@ class CommitLane:
     @property
     def idle(self) -> bool:
         """Whether nothing waits or is under way."""
-        return not (self._ready or self.busy_since_s or self._apart)
+        return not (self._ready or self.busy_since_s or self.apart)
 
     async def run(self) -> None:
         """Write for ever."""
@@ -128,8 +128,8 @@ class CommitLane:
     def _write_apart(self, sent: Sequence[Sent]) -> None:
         """Isolate whoever spoils the group, beside the lane, which goes on with others."""
         task = asyncio.create_task(self._isolate(sent), name="wallet-isolate")
-        self._apart.add(task)
-        task.add_done_callback(self._apart.discard)
+        self.apart.add(task)
+        task.add_done_callback(self.apart.discard)
 
     async def _isolate(self, sent: Sequence[Sent]) -> None:
         for actor, batch in sent:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from .commands import Ask, Query
-from .journal import Answer, Refusal, Replay
+from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
 from .ports import Found, Probe
 from .wallet import Entry
 
@@ -76,6 +76,18 @@ class Held:
     envelope: Envelope
     decided: Decided
     seq: int
+
+    def answer(self) -> Answer:
+        """Return what the asker hears."""
+        match self.decided:
+            case Entry() as entry:
+                return entry_answer(entry, outcome=Outcome.CREATED)
+            case Replay(entry):
+                return entry_answer(entry, outcome=Outcome.REPEATED)
+            case Refusal() as refusal:
+                return refusal_answer(refusal)
+            case answer:
+                return answer
 
 
 class Phase(IntEnum):

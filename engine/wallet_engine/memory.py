@@ -86,8 +86,13 @@ class Memory:
         self.settle(durable_seq)
 
     def shrink(self) -> None:
-        """Drop all that is durable: the wallet is not used just now."""
+        """Drop all that is durable: the wallet is not used just now.
+
+        New tables, since an emptied dict keeps the size it had.
+        """
         self._trim(0)
+        if not self.entries:
+            self.entries, self.ended = {}, {}
 
     def _trim(self, capacity: int) -> None:
         while len(self.entries) > capacity:

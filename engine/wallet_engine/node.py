@@ -2,29 +2,29 @@
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from . import care
 from .activator import Activator
 from .actor import WalletActor
-from .commands import Ask
+from .commands import Ask, Reserve
 from .errors import (
     DeadlinePassed,
     LedgerError,
     Overloaded,
-    UnknownOrg,
 )
-from .journal import Answer
+from .journal import Answer, Outcome
 from .lane import CommitLane
 from .limits import Limits
 from .mailbox import Decided, Due, Envelope, Phase
 from .ports import Clock, Effects, Ledger, Stats
 from .prober import Prober
+from .residents import Residents
 from .settings import Settings
 from .sharding import SHARD_COUNT
-from .timers import Armed, Timers
+from .timers import AGAIN_MS, Armed, Timers
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ TICK_S = 0.05
 SWEEP_AHEAD_MS = 5_000
 SWEEP_LIMIT = 10_000
 NEVER_S = float("inf")
+ENDS_AT_ONCE = 200
+"""How many calls are told to end before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +79,11 @@ class Node:
         self.fleet_stopped = False
         self.fleet_ends_calls = False
         self.undurable = 0
+        self.residents = Residents(self)
         self.lane = CommitLane(self)
         self.prober = Prober(self)
         self.activator = Activator(self)
         self.timers = Timers(self)
-        self._actors: OrderedDict[str, WalletActor] = OrderedDict()
-        self._unknown: dict[str, float] = {}
         self._waiting: dict[float, deque[Envelope]] = {}
         self._asking = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,6 +115,9 @@ class Node:
         self._asking += 1
         try:
             return await reply
+        except asyncio.CancelledError:
+            self._told_nothing(actor, ask, reply)
+            raise
         except Exception as error:
             self.stats.decided(ask.verb, "error", type(error).__name__, loop.time() - now_s)
             raise
@@ -123,33 +127,19 @@ class Node:
     def _actor(self, org_id: str, now_s: float) -> WalletActor:
         if self._stopping:
             raise Overloaded("This node is shutting down.")
-        actor = self._actors.get(org_id)
-        if actor is None:
-            actor = self._awake(org_id, now_s)
-        else:
-            self._actors.move_to_end(org_id)
-            if (
-                actor.waiting >= self.limits.mailbox_per_wallet
-                or len(actor.pending) >= self.limits.undurable_per_wallet
-            ):
-                raise Overloaded("Too much waits in this wallet already.")
         if self.undurable >= self.limits.undurable_per_node:
             raise Overloaded("Too much waits to be written already.")
         if self._asking >= self.limits.waiting_per_node:
             raise Overloaded("Too many wait on this node already.")
-        actor.used_s = now_s
-        return actor
+        return self.residents.use(org_id, now_s)
 
-    def _awake(self, org_id: str, now_s: float) -> WalletActor:
-        """Return a new actor for a wallet that is not in memory, and have it loaded."""
-        unknown_until_s = self._unknown.get(org_id)
-        if unknown_until_s is not None and now_s < unknown_until_s:
-            raise UnknownOrg(org_id)
-        if len(self._actors) >= self.limits.wallets_max and not self._evict(1):
-            raise Overloaded("Too many wallets are in use on this node.")
-        actor = self._actors[org_id] = WalletActor(org_id, self)
-        self.activator.request(actor, urgent=True)
-        return actor
+    def _told_nothing(self, actor: WalletActor, ask: Ask, reply: asyncio.Future[Answer]) -> None:
+        """A caller was cancelled in the very turn in which it was answered: it never heard."""
+        if not (isinstance(ask, Reserve) and ask.give_back and reply.done()):
+            return
+        answered = not reply.cancelled() and reply.exception() is None
+        if answered and reply.result().outcome is Outcome.CREATED:
+            actor.give_back(ask.call_id)
 
     def _wait_in_line(self, envelope: Envelope, timeout_s: float) -> None:
         """Have the deadline of `envelope` watched, with all others of the same time-out."""
@@ -160,19 +150,22 @@ class Node:
 
     def post_own(self, ask: Ask, then: Callable[[Decided], None] | None = None) -> None:
         """Post what the engine asks of itself; `then` hears the outcome, if there is one."""
-        actor = self._actors.get(ask.org_id)
+        actor = self.residents.get(ask.org_id)
         if actor is not None:
             now_s = self.loop_time()
             actor.post(Envelope(ask, posted_s=now_s, deadline_s=NEVER_S, reply=None, then=then))
 
-    def hold_due(self, due: Due, armed: Armed) -> None:
+    def hold_due(self, due: Due, armed: Armed, now_ms: int) -> None:
         """A timer fired.  While the ledger is away, time that was durably paid still ends."""
-        actor = self._actors.get(due.org_id)
+        actor = self.residents.get(due.org_id)
         if actor is None:
+            self.timers.drop(due.org_id, due.call_id)
             return
-        self.post_own(due)
-        over = armed.managed and not armed.killed and self.clock.now_ms() >= armed.ends_ms
-        if over and actor.phase is not Phase.ACTIVE:
+        active = actor.phase is Phase.ACTIVE
+        if active:
+            self.post_own(due)
+        late_ms = now_ms - armed.ends_ms
+        if armed.ours_to_end and late_ms >= (AGAIN_MS if active else 0):
             self.effects.call_killed(
                 due.org_id, due.call_id, care.OUT_OF_MONEY, since_ms=armed.ends_ms
             )
@@ -183,22 +176,18 @@ class Node:
         seconds = self.loop_time() - envelope.posted_s
         self.stats.decided(envelope.ask.verb, answer.outcome.value, code, seconds)
 
-    # --- what is known of orgs ------------------------------------------------------------------
-
-    def unknown(self, org_id: str) -> None:
-        """Remember briefly that there is no such org, so that asking again costs nothing."""
-        if len(self._unknown) >= self.limits.unknown_max:
-            self._unknown.clear()
-        self._unknown[org_id] = self.loop_time() + self.limits.unknown_s
+    # --- the whole node -------------------------------------------------------------------------
 
     def welcome(self, org_id: str) -> None:
         """An org was created: forget that it was unknown."""
-        self._unknown.pop(org_id, None)
+        self.residents.welcome(org_id)
 
-    def forget(self, actor: WalletActor) -> None:
-        """Let an actor leave memory."""
-        if self._actors.get(actor.org_id) is actor:
-            del self._actors[actor.org_id]
+    def known_settings(self, org_id: str) -> Settings:
+        """Return an org's settings if its wallet is in memory, else the defaults."""
+        actor = self.residents.get(org_id)
+        if actor is None or actor.wallet is None:
+            return self.defaults
+        return actor.wallet.settings
 
     def stop_fleet(self, *, stopped: bool, end_live_calls: bool) -> None:
         """Stop or resume the whole fleet, and end all live calls if that is wanted."""
@@ -207,15 +196,23 @@ class Node:
         self.fleet_stopped = stopped
         self.fleet_ends_calls = ends_calls
         if begins:
-            for actor in list(self._actors.values()):
-                care.end_live_calls(actor, care.FLEET_STOPPED)
+            self._tasks.append(asyncio.create_task(self._end_all(), name="wallet-fleet-stop"))
+
+    async def _end_all(self) -> None:
+        """Tell every live call of this node to end, without standing in anybody's way."""
+        ended = 0
+        for actor in self.residents:
+            ended += care.end_live_calls(actor, care.FLEET_STOPPED)
+            if ended >= ENDS_AT_ONCE:
+                ended = 0
+                await asyncio.sleep(0)
 
     def counts(self) -> NodeCounts:
         """Count what is here."""
         return NodeCounts(
-            wallets=len(self._actors),
+            wallets=len(self.residents),
             live_calls=len(self.timers),
-            waiting=sum(actor.waiting for actor in self._actors.values()),
+            waiting=sum(actor.waiting for actor in self.residents),
             undurable=self.undurable,
             ledger_ok=self._ledger_ok,
         )
@@ -246,19 +243,24 @@ class Node:
                     await asyncio.sleep(TICK_S / 5)
         except TimeoutError:
             log.error("stopping with %d decisions not yet durable", self.undurable)  # noqa: TRY400
-        for task in self._tasks:
+        tasks = [*self._tasks, *self.lane.apart]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for actor in self._actors.values():
-            actor.fail_all(DeadlinePassed("This node has shut down."))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = DeadlinePassed("This node has shut down; a retry with the same key tells more.")
+        self.prober.fail_all(ended)
+        for actor in self.residents:
+            actor.fail_all(ended)
+        for line in self._waiting.values():
+            for envelope in line:
+                envelope.fail(ended)
         try:
-            await self.ledger.release(sorted(self._actors), owner=self.boot_id)
+            await self.ledger.release(self.residents.clear(), owner=self.boot_id)
         except LedgerError as error:
             log.warning("the wallets could not be given up, their tenure will end: %s", error)
-        self._actors.clear()
 
     def _busy(self) -> bool:
-        return not self.lane.idle or any(actor.waiting for actor in self._actors.values())
+        return not self.lane.idle or any(actor.waiting for actor in self.residents)
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
@@ -271,23 +273,22 @@ class Node:
     async def _tick(self) -> None:
         """Fail those whose deadline has passed."""
         now_s = self.loop_time()
+        late: set[str] = set()
         for line in self._waiting.values():
             while line and (line[0].given_up or line[0].deadline_s <= now_s):
-                line.popleft().fail(
+                envelope = line.popleft()
+                if not envelope.given_up:
+                    late.add(envelope.ask.org_id)
+                envelope.fail(
                     DeadlinePassed("No answer in time; a retry with the same key tells more.")
                 )
-        self._rest(now_s)
-
-    def _rest(self, now_s: float) -> None:
-        """Let wallets that are not used just now forget what the journal knows."""
-        for actor in self._actors.values():
-            if now_s - actor.used_s < self.limits.idle_s:
-                return
-            if actor.idle:
-                actor.memory.shrink()
+        for org_id in late:
+            if (actor := self.residents.get(org_id)) is not None:
+                actor.purge()
+        self.residents.rest(now_s)
 
     async def _sweep(self) -> None:
-        """Load the wallets whose holds fall due soon, and follow the ledger's clock."""
+        """Load the wallets whose holds fall due soon."""
         try:
             due = await self.ledger.due(
                 shards=ALL_SHARDS,
@@ -300,26 +301,4 @@ class Node:
             log.warning("the ledger cannot be asked for due holds: %s", error)
             return
         for hold in due:
-            if hold.org_id not in self._actors:
-                self._load_in_background(hold.org_id)
-
-    def _load_in_background(self, org_id: str) -> None:
-        if len(self._actors) >= self.limits.wallets_max and not self._evict(1):
-            return
-        actor = self._actors[org_id] = WalletActor(org_id, self)
-        self.activator.request(actor, urgent=False)
-
-    def _evict(self, count: int) -> bool:
-        """Let `count` wallets leave that nobody used for longest and that hold nothing."""
-        leaving: Sequence[WalletActor] = [
-            actor
-            for actor, _ in zip(
-                (a for a in self._actors.values() if a.idle and not a.holds_anything),
-                range(count),
-                strict=False,
-            )
-        ]
-        for actor in leaving:
-            actor.phase = Phase.GONE
-            self.forget(actor)
-        return len(leaving) == count
+            self.residents.awake(hold.org_id, urgent=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .actor import WalletActor
 from .backoff import Backoff
-from .errors import LedgerBusy, LedgerFault, NotCommitted, OutcomeUnknown
+from .errors import LedgerBusy, LedgerFault, OutcomeUnknown
 from .mailbox import Envelope, Phase
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ class Prober:
         self._queue.append((actor, envelope))
         self._wake.set()
 
+    def fail_all(self, error: Exception) -> None:
+        """Fail everyone whose look-up has not begun."""
+        while self._queue:
+            actor, envelope = self._queue.popleft()
+            actor.probing -= 1
+            envelope.fail(error)
+
     async def run(self) -> None:
         """Probe for ever."""
         while True:
@@ -45,9 +52,7 @@ class Prober:
             try:
                 await self._probe(batch)
             except Exception:
-                log.exception("the prober met a bug; those who waited are failed")
-                for actor, envelope in batch:
-                    self._fail(actor, envelope)
+                log.exception("the prober met a bug; those who waited will be told in time")
 
     def _gather(self) -> list[Waiting]:
         """Take what waits; whoever gave up meanwhile, or must be loaded first, goes no further."""
@@ -80,17 +85,20 @@ class Prober:
                 if all(envelope.given_up for _, envelope in batch):
                     found = None
                     break
-            except NotCommitted:
+            except Exception as error:  # noqa: BLE001  # whatever it is, one by one tells whose
+                log.warning("look-ups are refused, asking one by one: %s", error)
                 await self._probe_apart(batch)
                 return
-        for position, (actor, envelope) in enumerate(batch):
-            if found is None:
-                actor.probing -= 1
-            else:
-                envelope.found = found[position]
-                actor.probed(envelope)
-        for actor in {actor for actor, _ in batch}:
-            actor.memory.unpin(actor.durable_seq)
+        try:
+            for position, (actor, envelope) in enumerate(batch):
+                if found is None:
+                    actor.probing -= 1
+                else:
+                    envelope.found = found[position]
+                    actor.probed(envelope)
+        finally:
+            for actor in {actor for actor, _ in batch}:
+                actor.memory.unpin(actor.durable_seq)
 
     async def _probe_apart(self, batch: list[Waiting]) -> None:
         """One of these look-ups is refused: find out which, and fail only that one."""

@@ -5,8 +5,7 @@ enter as values.  The checks of each command stand flat, in the order of SPEC §
 the last one nothing can fail.  Source: SPEC §3 and §4.
 """
 
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from . import deadlines
 from .commands import (
@@ -28,7 +27,7 @@ from .commands import (
     Suspend,
 )
 from .journal import Refusal, RefusalCode, Replay
-from .settings import VAPI_SECONDS_MIN, CapPolicy, merged, settings_of
+from .settings import VAPI_SECONDS_MAX, VAPI_SECONDS_MIN, CapPolicy, merged, settings_of
 from .tariff import whole_seconds
 from .wallet import Entry, Hold, HoldStatus, Wallet
 
@@ -43,8 +42,7 @@ TELEPHONY = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the journal and the operators say about a command, beyond the wallet itself.
 
     `entry`: the row already stored under the command's key.  `hold`: the call's hold if it
@@ -65,7 +63,6 @@ def decide(wallet: Wallet, command: Command, facts: Facts, now_ms: int) -> Decis
     Raises:
         InvalidCommand: the command asks for settings that cannot be.
     """
-    now_ms = max(now_ms, wallet.last_ms)
     if facts.entry is not None:
         return _repeat(wallet, command, facts.entry, facts.hold, now_ms)
     match command:
@@ -87,10 +84,8 @@ def decide(wallet: Wallet, command: Command, facts: Facts, now_ms: int) -> Decis
             return _deduct(wallet, command, facts, now_ms)
         case Credit():
             return _credit(wallet, command, now_ms)
-        case Resume():  # a Suspend too, so it goes first
-            return _switch(wallet, command, "resume", now_ms)
-        case Suspend():
-            return _switch(wallet, command, "suspend", now_ms)
+        case Suspend() | Resume():
+            return _switch(wallet, command, now_ms)
         case ChangeSettings():
             return _change_settings(wallet, command, now_ms)
         case _:
@@ -106,8 +101,11 @@ def _repeat(
             message="This idempotency key was used before, for a different request.",
             fields={"first_seq": first.seq, "first_type": first.type},
         )
-    if isinstance(command, Commit) and not command.strict and hold is not None:
-        return _adjust(wallet, command, first, hold, now_ms)
+    if not command.strict and hold is not None:
+        if isinstance(command, Commit):
+            return _adjust(wallet, command, first, hold, now_ms)
+        if isinstance(command, Reserve):  # its first answer was for a call that is over
+            return _call_ended(hold)
     return Replay(first)
 
 
@@ -175,6 +173,8 @@ def _extend(wallet: Wallet, command: Extend, facts: Facts, now_ms: int) -> Decis
         return stopped
     if hold.killed:
         return _call_ended(hold)
+    if hold.managed and not deadlines.may_grow(hold):
+        return _call_ended(hold)
     if command.seconds is not None:
         grown = hold.tariff.cost_pence(hold.paid_seconds + command.seconds)
         delta = max(0, grown - hold.reserved_pence)
@@ -183,7 +183,7 @@ def _extend(wallet: Wallet, command: Extend, facts: Facts, now_ms: int) -> Decis
         delta = command.amount_pence
     if delta > wallet.effective_pence:
         return _insufficient(wallet, delta)
-    return _enlarge(wallet, command, hold, delta, now_ms)
+    return _enlarge(wallet, command, _uncapped(wallet, hold, delta), delta, now_ms)
 
 
 def _prolong(wallet: Wallet, command: Prolong, facts: Facts, now_ms: int) -> Decision:
@@ -224,6 +224,17 @@ def _enlarge(
         description=f"Hold for call {hold.call_id} extended",
         detail={"asked": command.asks()},
     )
+
+
+def _uncapped(wallet: Wallet, hold: Hold, delta: int) -> Hold:
+    """Let a hold of another system's call outlive its first cap, which bound only its opening."""
+    if hold.managed:
+        return hold
+    paid = hold.tariff.affordable_seconds(hold.reserved_pence + delta)
+    cap = max(hold.max_duration_seconds, min(paid, VAPI_SECONDS_MAX))
+    minutes = wallet.settings.hold_expiry_minutes
+    expires = max(hold.expires_ms, deadlines.expires_ms(hold.opened_ms, minutes, cap))
+    return hold._replace(max_duration_seconds=cap, expires_ms=expires)
 
 
 def _commit(wallet: Wallet, command: Commit, facts: Facts, now_ms: int) -> Decision:
@@ -331,11 +342,12 @@ def _expire(wallet: Wallet, command: Expire, facts: Facts, now_ms: int) -> Decis
     hold = wallet.holds.get(command.call_id)
     if hold is None:
         return _no_live_hold(command.call_id, facts)
-    if now_ms < hold.expires_ms:
+    expiry_ms = deadlines.expiry_ms(hold, wallet.started_ms(hold))
+    if now_ms < expiry_ms:
         return Refusal(
             code=RefusalCode.CALL_ENDED,
             message="This hold has not expired yet.",
-            fields={"call_id": hold.call_id, "expires_ms": hold.expires_ms},
+            fields={"call_id": hold.call_id, "expires_ms": expiry_ms},
         )
     return _free(
         wallet,
@@ -454,8 +466,8 @@ def _credit(wallet: Wallet, command: Credit, now_ms: int) -> Decision:
     )
 
 
-def _switch(wallet: Wallet, command: Suspend, kind: str, now_ms: int) -> Entry:
-    return _entry(wallet, command, now_ms, type=kind, description=command.reason, detail={})
+def _switch(wallet: Wallet, command: Suspend | Resume, now_ms: int) -> Entry:
+    return _entry(wallet, command, now_ms, type=command.verb, description=command.reason, detail={})
 
 
 def _change_settings(wallet: Wallet, command: ChangeSettings, now_ms: int) -> Entry:
@@ -505,7 +517,7 @@ def _entry(  # noqa: PLR0913  # one row has that many columns
         detail=detail,
         epoch=wallet.epoch,
         node=wallet.node,
-        at_ms=now_ms,
+        at_ms=max(now_ms, wallet.last_ms),
         hold=hold,
     )
 
@@ -582,7 +594,10 @@ def _feature_disabled(feature: str) -> Refusal:
 
 
 def _call_ended(hold: Hold) -> Refusal:
-    told = "was told to end" if hold.active else f"has ended ({hold.status})"
+    if not hold.active:
+        told = f"has ended ({hold.status})"
+    else:
+        told = "was told to end" if hold.killed else "has reached its cap"
     return Refusal(
         code=RefusalCode.CALL_ENDED,
         message=f"Call {hold.call_id} {told}.",

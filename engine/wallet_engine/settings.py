@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from .errors import InvalidCommand
 from .tariff import INCREMENT_SECONDS_MAX, RATE_PENCE_MAX, Tariff
+from .texts import check_printable
 
 PENCE_MAX = 10**12
 """The most one command may move or a limit may be.  Source: SPEC §2."""
@@ -132,6 +133,5 @@ def _check_prices(prices: object) -> None:
     if not isinstance(prices, Mapping) or len(prices) > 1000:  # noqa: PLR2004
         raise InvalidCommand("asset_prices", "must be an object of at most 1000 prices")
     for asset, price in prices.items():
-        if not isinstance(asset, str) or not 1 <= len(asset) <= 64:  # noqa: PLR2004
-            raise InvalidCommand("asset_prices", "names must be texts of 1..64 characters")
+        check_printable("asset_prices", asset, high=64)
         _check_integer(f"asset_prices.{asset}", price, 0, PENCE_MAX)

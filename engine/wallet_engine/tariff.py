@@ -40,11 +40,14 @@ class Tariff(NamedTuple):
         return -(-self.billed_seconds(seconds) * self.rate_pence_per_minute // 60)
 
     def affordable_seconds(self, pence: int) -> int:
-        """Return the largest whole number of seconds that costs at most `pence`."""
+        """Return the largest whole number of seconds that costs at most `pence`.
+
+        Nothing buys nothing, unless time is free.
+        """
+        if self.rate_pence_per_minute == 0:
+            return SECONDS_MAX if pence >= 0 else 0
         if pence <= 0:
             return 0
-        if self.rate_pence_per_minute == 0:
-            return SECONDS_MAX
         billable = pence * 60 // self.rate_pence_per_minute
         if billable < self.first_increment_seconds:
             return 0

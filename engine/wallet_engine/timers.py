@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import deadlines
@@ -15,17 +16,34 @@ LONGEST_SLEEP_S = 0.5
 """Wake at least this often: the clock may be corrected, and the machine may have slept."""
 
 
+AGAIN_MS = 1000
+"""A hold that needs a decision and got none is looked at again after this."""
+
+OUTDATED_MAX = 1000
+"""So many outdated entries the heap may hold beyond those that count."""
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
 class Armed(NamedTuple):
-    """What is known durably of a live hold: when to look, when its paid time is over."""
+    """What is known durably of a live hold: when to look, when its paid time is over.
+
+    `ours_to_end`: the call is ended by the engine, and was not told to end yet.
+    """
 
     due_ms: int
     ends_ms: int
-    managed: bool
-    killed: bool
+    ours_to_end: bool
 
 
 class Timers:
-    """Wakes actors when their holds are due.  Entries of the heap that are outdated are skipped."""
+    """Wakes actors when their holds are due.  Entries of the heap that are outdated are skipped.
+
+    A timer that fired fires again, at the end of the paid time and then each second, until
+    the hold is armed anew or dropped: while the ledger is away nothing else would end the call.
+    """
 
     def __init__(self, node: "Node") -> None:
         self._node = node
@@ -38,27 +56,24 @@ class Timers:
         return len(self._armed)
 
     def arm(self, org_id: str, hold: Hold, started_ms: int) -> None:
-        """Set, or set anew, the timer of a live hold."""
-        now_ms = self._node.clock.now_ms()
-        due_ms = deadlines.next_due_ms(hold, started_ms, now_ms)
+        """Set, or set anew, the timer of a live hold, as it is durably."""
+        due_ms = deadlines.next_due_ms(hold, started_ms, self._node.clock.now_ms())
         ends_ms = deadlines.ends_ms(hold, started_ms)
-        self._armed[org_id, hold.call_id] = Armed(due_ms, ends_ms, hold.managed, hold.killed)
-        earliest = self._heap[0][0] if self._heap else None
-        heapq.heappush(self._heap, (due_ms, org_id, hold.call_id))
-        if earliest is None or due_ms < earliest:
-            self._wake.set()
+        armed = Armed(due_ms, ends_ms, hold.managed and not hold.killed)
+        self._set((org_id, hold.call_id), armed)
 
     def drop(self, org_id: str, call_id: str) -> None:
-        """Forget a hold that is no longer live."""
+        """Forget a hold that is no longer live, or no longer ours."""
         self._armed.pop((org_id, call_id), None)
-        if len(self._heap) > 2 * len(self._armed) + 1000:
-            self._heap = [(a.due_ms, *key) for key, a in self._armed.items()]
-            heapq.heapify(self._heap)
 
-    def drop_org(self, org_id: str) -> None:
-        """Forget a wallet that is no longer ours."""
-        for key in [key for key in self._armed if key[0] == org_id]:
-            del self._armed[key]
+    def _set(self, key: Key, armed: Armed) -> None:
+        self._armed[key] = armed
+        heapq.heappush(self._heap, (armed.due_ms, *key))
+        if self._heap[0][0] == armed.due_ms:
+            self._wake.set()
+        if len(self._heap) > 2 * len(self._armed) + OUTDATED_MAX:
+            self._heap = [(known.due_ms, *name) for name, known in self._armed.items()]
+            heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Wake what is due, for ever."""
@@ -79,5 +94,11 @@ class Timers:
         while self._heap and self._heap[0][0] <= now_ms:
             due_ms, org_id, call_id = heapq.heappop(self._heap)
             armed = self._armed.get((org_id, call_id))
-            if armed is not None and armed.due_ms == due_ms:
-                self._node.hold_due(Due(org_id=org_id, call_id=call_id), armed)
+            if armed is None or armed.due_ms != due_ms:
+                continue
+            again_ms = armed.ends_ms if armed.ends_ms > now_ms else now_ms + AGAIN_MS
+            self._set((org_id, call_id), armed._replace(due_ms=again_ms))
+            try:
+                self._node.hold_due(Due(org_id=org_id, call_id=call_id), armed, now_ms)
+            except Exception:
+                log.exception("the timer of call %s of %s met a bug", call_id, org_id)

@@ -57,11 +57,6 @@ class Hold(NamedTuple):
         return self.status is HoldStatus.ACTIVE
 
     @property
-    def settled(self) -> bool:
-        """Whether the length of the call has been proved to us."""
-        return self.proof > 0
-
-    @property
     def paid_seconds(self) -> int:
         """How much talk this hold pays for."""
         return self.tariff.affordable_seconds(self.reserved_pence)

@@ -9,22 +9,20 @@ from aiohttp import web
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
 
-from wallet_engine.commands import REASON_MAX, ChangeSettings
-from wallet_engine.errors import UnknownOrg
+from wallet_engine.commands import CLIENT_SPACE, REASON_MAX, ChangeSettings
+from wallet_engine.errors import InvalidCommand, UnknownOrg
 from wallet_engine.ports import FleetSwitch, HistoryQuery, Org
-from wallet_engine.settings import Overrides, Settings, merged, settings_of
-from wallet_engine.texts import NAME_MAX, check_key, check_org_id, check_text
+from wallet_engine.settings import OVERRIDABLE, Overrides, Settings, merged, settings_of
+from wallet_engine.texts import NAME_MAX, check_org_id, check_text
+from wallet_engine.wallet import Entry
 
 from .answers import Problem, answer_response, iso_ms, json_response
 from .auth import PRINCIPAL
 from .billing import WalletView, looked
-from .bodies import body_of, check_storable, reader_of
+from .bodies import body_of, check_storable, optional_key_of, reader_of
 from .routing import Route, Scope
 from .services import SERVICES, Services
 from .shapes import STRICT, OrgId, Reason, text
-
-CREATION_KEY: Final = "settings:create"
-"""The key of the `settings_change` with which an org begins, if it begins with settings."""
 
 CHANGES_PAGE = 100
 
@@ -131,14 +129,14 @@ async def change_org(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     org_id = check_org_id(request.match_info["org_id"])
     body = _read_change(await body_of(request))
-    key = request.headers.get("Idempotency-Key") or f"admin-{secrets.token_hex(16)}"
+    key = optional_key_of(request) or fresh_key()
     name = body.get("name")
     if name is not None:
         check_text("name", name, low=1, high=NAME_MAX)
     await _known(services, org_id)
     if "settings" in body:
         command = ChangeSettings(
-            org_id=org_id, client_key=check_key(key), changes=checked_settings(body["settings"])
+            org_id=org_id, client_key=key, changes=checked_settings(body["settings"])
         )
         answer = await services.node.ask(command, timeout_s=services.options.request_deadline_s)
         if answer.code is not None:
@@ -155,9 +153,9 @@ async def throw_switch(request: web.Request) -> web.Response:
     body = _read_throw(await body_of(request))
     reason = check_text("reason", body["reason"], low=1, high=REASON_MAX)
     wanted = (body["engaged"], body.get("end_live_calls", False), reason)
-    key = request.headers.get("Idempotency-Key") or f"admin-{secrets.token_hex(16)}"
+    key = optional_key_of(request) or fresh_key()
     switch, repeat = await services.fleet.throw(
-        key=check_key(key),
+        key=key,
         engaged=wanted[0],
         end_live_calls=wanted[1],
         reason=reason,
@@ -179,10 +177,17 @@ async def show_switch(request: web.Request) -> web.Response:
 
 
 def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return `settings` if the database can store them; what they mean is checked elsewhere."""
+    """Return `settings` if they are some, and can be stored; what they may be is for the engine."""
     for name, value in settings.items():
-        check_storable(check_text("settings", name, low=1, high=NAME_MAX), value)
+        if name not in OVERRIDABLE:
+            raise InvalidCommand(name, "is not a setting")
+        check_storable(name, value)
     return settings
+
+
+def fresh_key() -> str:
+    """Return a key that nobody used: each request without one is a request of its own."""
+    return f"admin-{secrets.token_hex(16)}"
 
 
 async def _known(services: Services, org_id: str) -> Org:
@@ -197,11 +202,16 @@ async def _is_same(services: Services, wanted: Org, overrides: Overrides) -> boo
     org = await services.store.org(wanted.org_id)
     first = await services.history.by_seq(wanted.org_id, 1)
     began_with: Overrides = {}
-    if first is not None and first.key == CREATION_KEY:
+    if first is not None and first.type == "settings_change" and not is_of_caller(first):
         changes = first.detail["changes"]
         assert isinstance(changes, dict), "settings are stored as an object"
         began_with = changes
     return org is not None and org.name == wanted.name and dict(began_with) == dict(overrides)
+
+
+def is_of_caller(entry: Entry) -> bool:
+    """Whether a caller chose the key of this row, and not the engine."""
+    return entry.key.startswith(CLIENT_SPACE)
 
 
 async def overrides_of(services: Services, org_id: str) -> Overrides:

@@ -52,10 +52,10 @@ TYPES: Final = (
 """What a row of the journal can be.  Source: SPEC §7."""
 
 MOMENT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?)"
-    r"(Z|[+ -][0-9]{2}:?[0-9]{2})?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)(Z|[+ -][0-9]{2}:?[0-9]{2})?)?"
 )
-"""A time in ISO 8601, and its zone.  A `+` that was not escaped comes as a blank."""
+"""A day in ISO 8601, a time, a zone.  A `+` that was not escaped comes as a blank."""
 
 ORG: Final[Mapping[str, str]] = {"org_id": "Which org; not needed with a token of scope org."}
 PAGE: Final[Mapping[str, str]] = {
@@ -293,9 +293,10 @@ def _moment(text: str | None, name: str) -> int | None:
     found = MOMENT.fullmatch(text)
     if found is None:
         raise wrong
-    zone = (found[2] or "Z").replace(" ", "+")
+    day, clock, zone = found.groups(default="")
+    text = f"{day}T{clock or '00:00'}{zone.replace(' ', '+') or 'Z'}"
     try:
-        at_ms = int(datetime.fromisoformat(found[1] + zone).timestamp() * 1000)
+        at_ms = int(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise wrong from None
     if at_ms < 0:

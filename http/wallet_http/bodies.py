@@ -91,6 +91,12 @@ def key_of(request: web.Request) -> str:
     return check_key(key)
 
 
+def optional_key_of(request: web.Request) -> str | None:
+    """Return the idempotency key that this request may carry; an empty one is wrong."""
+    key = request.headers.get("Idempotency-Key")
+    return None if key is None else check_key(key)
+
+
 def whole_ms(seconds: float) -> int:
     """Return `seconds` in milliseconds, rounded up in decimals: 42.7 s are 42 700 ms, not 42 701.
 

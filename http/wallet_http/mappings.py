@@ -25,7 +25,7 @@ ID_MAX = 128
 CONFIG_BYTES_MAX = 1024 * 1024
 """A whole assistant with its prompts and tools; Vapi's own are far smaller."""
 
-NUMBER = re.compile(r"\+[1-9][0-9]{1,14}|sips?:[^\s\x00]{1,120}")
+NUMBER = re.compile(r"^(\+[1-9][0-9]{1,14}|sips?:[!-~]{1,120})$")
 """A number in E.164, or an address in SIP."""
 
 ProviderId = Annotated[str, text(ID_MAX)]
@@ -52,7 +52,7 @@ class NumberBody(TypedDict, total=False):
     __pydantic_config__ = STRICT  # type: ignore[misc]  # how pydantic is told
 
     org_id: Required[OrgId]
-    number: Required[Annotated[str, text(125)]]
+    number: Required[Annotated[str, text(125, pattern=NUMBER.pattern)]]
     assistant_id: ProviderId | None
 
 

@@ -82,6 +82,10 @@ PARAMETERS: Final[Mapping[str, Mapping[str, object]]] = {
 REQUIRED: Final = frozenset({"time"})
 """Parameters of a query that cannot be left out."""
 
+JSON: Final = "application/json"
+KINDS: Final[Mapping[str, str]] = {"/metrics": "text/plain", "/docs": "text/html"}
+"""What is answered as something else than JSON, by path."""
+
 VARIABLE = re.compile(r"\{(\w+)\}")
 
 BAD_BODY: Final = (400, 408, 413)
@@ -202,7 +206,8 @@ def _errors(routes: Sequence[Route], references: Mapping[Reference, Any]) -> dic
         if shape is ErrorAnswer
     }
     return {
-        _named(status): _response(status, ErrorAnswer, references) for status in sorted(statuses)
+        _named(status): _response(status, ErrorAnswer, references, JSON)
+        for status in sorted(statuses)
     }
 
 
@@ -222,7 +227,7 @@ def _operation(route: Route, references: Mapping[Reference, Any]) -> dict[str, o
             str(int(status)): (
                 {"$ref": f"#/components/responses/{_named(status)}"}
                 if shape is ErrorAnswer
-                else _response(int(status), shape, references)
+                else _response(int(status), shape, references, KINDS.get(route.path, JSON))
             )
             for status, shape in sorted(responses_of(route).items())
         },
@@ -243,7 +248,8 @@ def _operation_id(route: Route) -> str:
 
 def _parameters(route: Route) -> list[dict[str, object]]:
     found: list[dict[str, object]] = [
-        _parameter("path", name, "", required=True) for name in VARIABLE.findall(route.path)
+        _parameter("path", name, "", required=True, lax=route.scope is Scope.VAPI)
+        for name in VARIABLE.findall(route.path)
     ]
     for name, text in route.query.items():
         found.append(_parameter("query", name, text, required=name in REQUIRED))
@@ -252,17 +258,22 @@ def _parameters(route: Route) -> list[dict[str, object]]:
     return found
 
 
-def _parameter(place: str, name: str, text: str, *, required: bool) -> dict[str, object]:
+def _parameter(
+    place: str, name: str, text: str, *, required: bool, lax: bool = False
+) -> dict[str, object]:
+    """Describe a parameter; `lax`: whatever it is, it is not refused for that."""
     return {
         "in": place,
         "name": name,
         "required": required,
-        "schema": PARAMETERS.get(name, {"type": "string"}),
+        "schema": {"type": "string"} if lax else PARAMETERS.get(name, {"type": "string"}),
         **({"description": text} if text else {}),
     }
 
 
-def _response(status: int, shape: object, references: Mapping[Reference, Any]) -> dict[str, object]:
+def _response(
+    status: int, shape: object, references: Mapping[Reference, Any], kind: str
+) -> dict[str, object]:
     headers: dict[str, object] = {
         "X-Request-Id": {
             "description": "The id under which this request is found in the logs.",
@@ -274,7 +285,6 @@ def _response(status: int, shape: object, references: Mapping[Reference, Any]) -
             "description": "Seconds to wait.",
             "schema": {"type": "string"},
         }
-    kind = "text/html" if shape is str else "application/json"
     return {
         "description": HTTPStatus(status).phrase,
         "headers": headers,

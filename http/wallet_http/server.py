@@ -32,6 +32,9 @@ REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}")
 """A caller's own request id is kept if it looks like this: it goes into headers and logs."""
 
+USUAL_BODY_BYTES = 65_536
+"""What `Route` says of bodies when it says nothing: then the operator's setting counts."""
+
 SIGNED_IN = frozenset({Scope.ORG, Scope.SERVICE, Scope.OPERATOR})
 
 log = structlog.get_logger(__name__)
@@ -92,7 +95,7 @@ class Edge:
             added = router.add_route(method, route.path, route.handler)
             if route.scope in SIGNED_IN:
                 self._signed_in[added] = route.scope
-            if route.body_max_bytes > self._usual_body_bytes:
+            if route.body_max_bytes > max(USUAL_BODY_BYTES, self._usual_body_bytes):
                 self._body_max[added] = route.body_max_bytes
 
     async def close(self, _app: web.Application) -> None:

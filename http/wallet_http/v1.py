@@ -14,11 +14,10 @@ from aiohttp import web
 
 from wallet_engine import commands
 from wallet_engine.journal import Outcome
-from wallet_engine.texts import check_key
 
 from . import shapes
 from .answers import answer_response, json_response
-from .bodies import Values, body_of, key_of, reader_of
+from .bodies import body_of, key_of, optional_key_of, reader_of
 from .logs import DECISIONS
 from .routing import Handler, Route, Scope
 from .services import SERVICES
@@ -112,7 +111,7 @@ def _decides(name: str, verb: Verb) -> Handler:
         if key is Key.REQUIRED:
             values["client_key"] = key_of(request)
         elif key is Key.OPTIONAL:
-            values |= _optional_key(request)
+            values["client_key"] = optional_key_of(request)
         command = command_of(**values)
         answer = await services.node.ask(command, timeout_s=services.options.request_deadline_s)
         if answer.outcome is Outcome.REFUSED:
@@ -120,11 +119,6 @@ def _decides(name: str, verb: Verb) -> Handler:
         return answer_response(answer)
 
     return decide
-
-
-def _optional_key(request: web.Request) -> Values:
-    key = request.headers.get("Idempotency-Key")
-    return {"client_key": check_key(key)} if key else {}
 
 
 _read_check = reader_of(shapes.CheckBody)

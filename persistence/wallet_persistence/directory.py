@@ -7,7 +7,7 @@ import asyncpg
 from wallet_engine.commands import ChangeSettings
 from wallet_engine.ports import Assistant, Org, PhoneNumber
 from wallet_engine.rules import Facts, decide
-from wallet_engine.settings import Overrides, Settings
+from wallet_engine.settings import Overrides, Settings, merged
 from wallet_engine.wallet import Entry, Wallet
 
 from .postgres import Pool, borrowed
@@ -113,7 +113,7 @@ class PostgresDirectory:
             InvalidCommand: there are no such settings; nothing was written.
         """
         first = _first_entry(org, overrides, node) if overrides else None
-        settings = dict(overrides)
+        settings = dict(merged({}, overrides))
         debt_limit_pence = settings.pop("debt_limit_pence", None)
         journal: tuple[object, ...] = (0, "", "", "{}", node, CREATION_KEY)
         if first is not None:

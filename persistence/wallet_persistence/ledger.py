@@ -101,12 +101,14 @@ class PostgresLedger:
             )
 
         lock_timeout_s = access.lock_timeout_s
+        # It must come before the time-out of the whole statement, which would prove nothing.
+        self._claim_lock_timeout_s = min(CLAIM_LOCK_TIMEOUT_S, access.statement_timeout_s / 2)
         self._lane = wire(LANE, COMMIT, COMMIT_WITH_HOLDS, lock_timeout_s=lock_timeout_s)
         self._side = wire(SIDE, COMMIT, COMMIT_WITH_HOLDS, lock_timeout_s=lock_timeout_s)
         self._probes = wire(PROBES, PROBE, lock_timeout_s=lock_timeout_s)
         self._sweep = wire(SWEEP, DUE, NOW, END_BACKENDS, lock_timeout_s=lock_timeout_s)
         self._claims = [
-            wire(CLAIMS, *CLAIM_STATEMENTS, lock_timeout_s=CLAIM_LOCK_TIMEOUT_S)
+            wire(CLAIMS, *CLAIM_STATEMENTS, lock_timeout_s=self._claim_lock_timeout_s)
             for _ in range(CLAIM_WIRES)
         ]
         self._idle_claims: asyncio.LifoQueue[Wire] = asyncio.LifoQueue()
@@ -224,7 +226,7 @@ class PostgresLedger:
         """End the backends that hold locks for nobody; say if there were any."""
         pids = self._abandoned.pids
         ended = await self._sweep.fetch(
-            END_BACKENDS, pids, self._names, round(CLAIM_LOCK_TIMEOUT_S * 1000)
+            END_BACKENDS, pids, self._names, round(self._claim_lock_timeout_s * 1000)
         )
         for pid in pids:
             self._abandoned.discard(pid)

@@ -205,12 +205,25 @@ def asking() -> Iterator[None]:
 
 def translated(error: Exception) -> LedgerError:
     """Return what `error`, met while a statement was on its way, proves about it."""
+    if _is_unsendable(error):
+        # Its own words would quote the values.
+        return NotCommitted(f"A value cannot be sent: {type(error.__cause__ or error).__name__}")
     if isinstance(error, asyncpg.PostgresError):
         return _proved_by_server(error)
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        # Its own words would quote the values.
-        return NotCommitted(f"A value cannot be sent: {_told(error.__cause__ or TypeError())}")
     return OutcomeUnknown(f"No answer from the ledger: {_told(error)}")
+
+
+def _is_unsendable(error: Exception) -> bool:
+    """Whether asyncpg refused a value before it sent anything; it has two classes for that."""
+    if isinstance(error, asyncpg.DataError):
+        return _severity(error) is None
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+
+
+def _severity(error: asyncpg.PostgresError) -> str | None:
+    """Return how bad an error is in the server's own words, None if asyncpg itself raised it."""
+    found: str | None = getattr(error, "severity_en", None)
+    return found
 
 
 def _proved_by_server(error: asyncpg.PostgresError) -> LedgerError:
@@ -222,9 +235,8 @@ def _proved_by_server(error: asyncpg.PostgresError) -> LedgerError:
     """
     sqlstate: str = error.sqlstate or ""
     told = _told(error)
-    if getattr(error, "severity_en", None) != "ERROR" or sqlstate in UNKNOWN_CODES:
-        return OutcomeUnknown(f"The connection broke: {told}")
-    if sqlstate[:2] in UNKNOWN_CLASSES:
+    is_unknown = sqlstate in UNKNOWN_CODES or sqlstate[:2] in UNKNOWN_CLASSES
+    if is_unknown or _severity(error) != "ERROR":
         return OutcomeUnknown(f"The connection broke: {told}")
     if sqlstate in CONTENDED_CODES or sqlstate[:2] in CONTENDED_CLASSES:
         return Contended(told)

@@ -53,14 +53,16 @@ async def test_the_recorded_call(database: str) -> None:
         assert await platform.wallet() == (832, 0, 3)
         assert await platform.types() == ["reservation", "call_deduction"]
 
-        for name in RECORDED_CALL:
-            assert (await platform.vapi(WEBHOOK, fixture(name)))[0] == 200
+        status, body = await platform.vapi(WEBHOOK, fixture("assistant-request"))
+        assert (status, body["code"]) == (409, "call_ended")
+        for name in RECORDED_CALL[1:]:
+            assert await platform.vapi(WEBHOOK, fixture(name)) == (200, {})
         assert await platform.wallet() == (832, 0, 3)
         logged = await platform.deliveries(2 * len(RECORDED_CALL))
         outcomes = [row["outcome"] for row in logged]
         assert outcomes[0] == "admitted"
         assert outcomes[7] == "settled"
-        assert outcomes[8] == "duplicate"
+        assert outcomes[8] == "refused:call_ended"
         assert outcomes[15] == "duplicate"
         assert {row["org_id"] for row in logged} == {ORG}
         assert {row["call_id"] for row in logged} == {CALL}
@@ -207,7 +209,7 @@ async def test_a_hold_that_comes_too_late_is_given_back(database: str, path: str
                     assert (status, list(body)) == (200, ["error"])
         finally:
             await blocker.close()
-        question = {"callId": CALL}
+        question = {"callId": CALL, "assistantId": ASSISTANT}
 
         async def answered() -> bool:
             status, _ = await platform.vapi(STATUS_CHECK, question)
@@ -226,13 +228,11 @@ async def awake(platform: VapiPlatform) -> None:
 
 
 async def test_an_org_that_would_rather_answer(database: str) -> None:
-    """The fleet allows calls while nothing can be decided; the report books them all the same."""
-    async with vapi_platform(
-        database,
-        pence=1000,
-        http={"vapi_deadline_s": 0.3},
-        defaults={"on_unavailable": "allow"},
-    ) as platform:
+    """It allows calls while nothing can be decided; the report books them all the same."""
+    async with vapi_platform(database, pence=1000, http={"vapi_deadline_s": 0.3}) as platform:
+        change = {"settings": {"on_unavailable": "allow"}}
+        changed, _ = await platform.operator("PATCH", f"/admin/orgs/{ORG}", change, key="allow")
+        assert changed == 200
         await awake(platform)
         # The mapping is remembered by now: the directory needs no lock either.
         blocker = await asyncpg.connect(database)

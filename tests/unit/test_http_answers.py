@@ -8,7 +8,6 @@ import pytest
 from wallet_engine import errors
 from wallet_engine.journal import Answer, Outcome, RefusalCode
 from wallet_http.answers import (
-    ERRORS,
     STATUS_OF,
     STATUS_OF_OUTCOME,
     Problem,

@@ -267,13 +267,15 @@ async def test_an_answer_in_time_whatever_happens_inside(where: str) -> None:
         assert answer == (200, {"error": SPOKEN.spoken_unavailable})
 
 
-async def test_a_fleet_that_would_rather_answer() -> None:
+ALLOWS = Settings(on_unavailable=OnUnavailable.ALLOW, max_call_seconds=300)
+
+
+@pytest.mark.parametrize("path", [WEBHOOK, ORG_WEBHOOK])
+async def test_an_org_that_would_rather_answer(path: str) -> None:
     """`on_unavailable` allow: who answers is told, no money is held."""
-    defaults = Settings(on_unavailable=OnUnavailable.ALLOW, max_call_seconds=300)
-    options = EdgeOptions(environment="test", vapi_deadline_s=0.05, defaults=defaults)
-    async with vapi_world(options, settings=defaults) as world:
+    async with vapi_world(IMPATIENT, settings=ALLOWS) as world:
         world.calls.stalled = asyncio.Event()
-        status, body = await world.post(WEBHOOK, fixture("assistant-request"))
+        status, body = await world.post(path, fixture("assistant-request"))
 
         assert (status, body["assistantId"]) == (200, ASSISTANT)
         assert body["assistantOverrides"]["maxDurationSeconds"] == 300
@@ -283,12 +285,17 @@ async def test_a_fleet_that_would_rather_answer() -> None:
 
 async def test_allowing_needs_somebody_who_answers() -> None:
     """While the directory cannot be asked, nobody knows who would answer."""
-    defaults = Settings(on_unavailable=OnUnavailable.ALLOW)
-    async with vapi_world(EdgeOptions(environment="test", defaults=defaults)) as world:
+    async with vapi_world(settings=ALLOWS) as world:
         world.store.trouble = LedgerBusy("away")
         status, body = await world.post(WEBHOOK, fixture("assistant-request"))
 
         assert (status, body["code"]) == (503, "database_unavailable")
+
+
+async def test_a_refusal_by_the_rules_is_never_allowed() -> None:
+    """The policy is for want of a decision; a no is a decision."""
+    async with vapi_world(settings=ALLOWS, pence=0) as world:
+        assert (await world.post(WEBHOOK, fixture("assistant-request")))[0] == 402
 
 
 async def test_the_public_address_is_sent_along() -> None:

@@ -46,8 +46,9 @@ async def test_the_recorded_call_from_ring_to_report() -> None:
         assert (settled["charged_pence"], settled["released_pence"]) == (168, 112)
 
         journal = list(world.calls.journal)
-        for name in RECORDED_CALL:
-            assert (await world.post(WEBHOOK, fixture(name)))[0] == 200
+        assert (await world.post(WEBHOOK, fixture("assistant-request")))[1]["code"] == "call_ended"
+        for name in RECORDED_CALL[1:]:
+            assert await world.post(WEBHOOK, fixture(name)) == (200, {})
         assert world.calls.journal == journal
         assert world.outcomes[-1] == "duplicate"
 

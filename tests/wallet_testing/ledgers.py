@@ -53,7 +53,7 @@ class FaultyLedger(MemoryLedger):
         self.away = False
         self.poison: set[str] = set()
         self.poisoned_probes: set[str] = set()
-        self._faults: deque[Fault] = deque()
+        self._faults: deque[Fault | None] = deque()
         self._late: list[tuple[Fault, Sequence[WalletBatch]]] = []
         self._commits_go = asyncio.Event()
         self._probes_go = asyncio.Event()
@@ -62,8 +62,8 @@ class FaultyLedger(MemoryLedger):
 
     # --- orders -----------------------------------------------------------------------------
 
-    def next_commits(self, *faults: Fault) -> None:
-        """Let the next commits go wrong, one fault each."""
+    def next_commits(self, *faults: Fault | None) -> None:
+        """Let the next commits go wrong, one fault each; None lets one go well."""
         self._faults.extend(faults)
 
     def hold_commits(self) -> None:
@@ -74,7 +74,7 @@ class FaultyLedger(MemoryLedger):
         self._commits_go.set()
 
     def hold_probes(self) -> None:
-        """Let probes wait until `let_probes_go`."""
+        """Let probes look now, and answer when `let_probes_go` is called: out of date by then."""
         self._probes_go.clear()
 
     def let_probes_go(self) -> None:
@@ -136,11 +136,12 @@ class FaultyLedger(MemoryLedger):
 
     async def probe(self, probes: Sequence[Probe]) -> Sequence[Found]:
         self.probed.append(probes)
+        found = await super().probe(probes)
         await self._probes_go.wait()
         self._complain_if_away()
         if {probe.key for probe in probes} & self.poisoned_probes:
             raise NotCommitted("told to refuse this look-up")
-        return await super().probe(probes)
+        return found
 
     async def activate(
         self, org_ids: Sequence[str], *, owner: str, tenure_ms: int

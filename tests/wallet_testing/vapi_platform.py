@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -110,7 +111,7 @@ class VapiPlatform:
         self, method: str, path: str, body: object, headers: Mapping[str, str]
     ) -> tuple[int, Any]:
         url = f"http://127.0.0.1:{self.program.port}{path}"
-        raw = json.dumps(body).encode()
+        raw = BytesIO(json.dumps(body).encode())
         async with self.session.request(method, url, data=raw, headers=headers) as response:
             return response.status, json.loads(await response.read())
 

@@ -9,6 +9,7 @@ What the test awaits costs no real time, so it is quick and always runs the same
 import asyncio
 import functools
 import math
+import random
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
@@ -67,7 +68,12 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(test(*args, **kwargs))
+        luck = random.getstate()
+        random.seed(0)  # waits have jitter: let it be the same one every time
+        try:
+            with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+                runner.run(test(*args, **kwargs))
+        finally:
+            random.setstate(luck)
 
     return run

@@ -14,7 +14,7 @@ from wallet_engine.node import Node
 from wallet_engine.settings import Settings
 from wallet_engine.wallet import Entry
 
-from .builders import ORG, credit
+from .builders import ORG, T0_MS, credit
 from .clock import LoopClock
 from .ledgers import FaultyLedger
 from .virtual_time import virtual_loop
@@ -27,12 +27,13 @@ QUIET_TURNS = 200
 
 
 class Killed(NamedTuple):
-    """A call was told to end."""
+    """A call was told to end; `journaled`: the decision was durable by then."""
 
     call_id: str
     reason: str
     since_ms: int
     at_ms: int
+    journaled: bool
 
 
 @dataclass
@@ -48,8 +49,8 @@ class RecordingEffects:
     early: list[Entry] = field(default_factory=list)
 
     def call_killed(self, org_id: str, call_id: str, reason: str, *, since_ms: int) -> None:
-        assert org_id
-        self.killed.append(Killed(call_id, reason, since_ms, self.clock.now_ms()))
+        journaled = self.ledger.rows[org_id].holds[call_id].killed
+        self.killed.append(Killed(call_id, reason, since_ms, self.clock.now_ms(), journaled))
 
     def call_final(self, org_id: str, call_id: str, ends_ms: int) -> None:
         assert org_id
@@ -122,6 +123,20 @@ class World:
     async def until(self, *, seconds: float) -> None:
         """Let time pass until the test is `seconds` old."""
         await self.pass_time(seconds=max(0.0, seconds - self.clock.elapsed_s))
+
+    async def crash(self) -> None:
+        """Die: nothing is finished, nothing is given up."""
+        for task in self.node._tasks:
+            task.cancel()
+        await self.quiet()
+
+    def second_of(self, entry: Entry) -> float:
+        """Return how old the test was when `entry` was decided."""
+        return (entry.at_ms - T0_MS) / 1000
+
+    def rows(self, type_: str, org_id: str = ORG) -> list[Entry]:
+        """Return the durable rows of one type."""
+        return [entry for entry in self.journal(org_id) if entry.type == type_]
 
     def journal(self, org_id: str = ORG) -> list[Entry]:
         """Return what is durable."""

@@ -129,10 +129,19 @@ class Suspend(KeyedCommand):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resume(Suspend):
+class Resume(KeyedCommand):
     """Lift a suspension."""
 
     verb: ClassVar[str] = "resume"
+    reason: str
+
+    def __post_init__(self) -> None:
+        KeyedCommand.__post_init__(self)
+        check_text("reason", self.reason, low=1, high=REASON_MAX)
+
+    def asks(self) -> dict[str, object]:
+        """See `Command.asks`."""
+        return {"reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="wallet",
     help="Prepaid wallets for voice AI: money first, then the call.\n\n"
-    "Start with [bold]wallet up[/bold]: a whole system on this machine, with a database of its "
+    "Start with **wallet up**: a whole system on this machine, with a database of its "
     "own. Settings come from WALLET_… variables and from the TOML file that WALLET_CONFIG names.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     add_completion=False,
 )

@@ -6,6 +6,7 @@ On an organisation of its own, whose wallet is emptied again in the end.
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -89,7 +90,7 @@ class Walker:
             found = await response.json(content_type=None)
             return Heard(response.status, found if isinstance(found, dict) else {})
 
-    async def v1(self, verb: str, *, key: str = "", **fields: object) -> Heard:
+    async def v1(self, verb: str, key: str = "", /, **fields: object) -> Heard:
         """Ask for a verb on the own org."""
         return await self.ask("POST", f"/v1/{verb}", {"org_id": self.org_id, **fields}, key=key)
 
@@ -149,13 +150,15 @@ async def _without_money(walker: Walker) -> AsyncIterator[Gate]:
         deficit_pence=79,
     )
     heard = await walker.rings(f"{walker.call_id}-poor")
-    spoken = heard.status == 200 and bool(heard.body.get("error")) and len(heard.body) == 1
+    spoken = (
+        heard.status == HTTPStatus.OK and bool(heard.body.get("error")) and len(heard.body) == 1
+    )
     yield Gate("no money: a caller at Vapi hears a sentence, and no assistant", spoken, str(heard))
     asset = {"amount_pence": 1, "class": "asset", "type": "phone_number"}
-    heard = await walker.v1("deduct", key="asset", **asset)
+    heard = await walker.v1("deduct", "asset", **asset)
     yield _gate("no money: nothing is bought, on no debt either", heard, 402)
     charge = {"amount_pence": 501, "class": "call", "type": "call_deduction"}
-    heard = await walker.v1("deduct", key="debt", **charge)
+    heard = await walker.v1("deduct", "debt", **charge)
     yield _gate(
         "one penny over the debt limit is refused whole",
         heard,
@@ -170,7 +173,7 @@ async def _with_money(walker: Walker) -> AsyncIterator[Gate]:
     money = {"amount_pence": CREDIT_PENCE, "type": "bonus"}
     heard = await walker.v1("credit", **money)
     yield _gate("a credit needs a key", heard, 400, code="idempotency_key_required")
-    heard = await walker.v1("credit", key="money", **money)
+    heard = await walker.v1("credit", "money", **money)
     yield _gate("money comes in", heard, 201, balance_after_pence=CREDIT_PENCE)
     heard = await walker.v1("reserve", call_id=walker.call_id)
     yield _gate(
@@ -190,7 +193,7 @@ async def _with_money(walker: Walker) -> AsyncIterator[Gate]:
     heard = await walker.rings(ringing)
     yield Gate(
         "money: a call at Vapi is given its assistant",
-        heard.status == 200 and heard.has(assistantId=walker.org_id),
+        heard.status == HTTPStatus.OK and heard.has(assistantId=walker.org_id),
         str(heard),
     )
     heard = await walker.v1("release", call_id=ringing, reason="gates")
@@ -200,13 +203,13 @@ async def _with_money(walker: Walker) -> AsyncIterator[Gate]:
 async def _repeats(walker: Walker) -> AsyncIterator[Gate]:
     left = CREDIT_PENCE - CHARGED_PENCE
     money = {"amount_pence": CREDIT_PENCE, "type": "bonus"}
-    heard = await walker.v1("credit", key="money", **money)
+    heard = await walker.v1("credit", "money", **money)
     yield _gate("the same credit again changes nothing", heard, 200, duplicate=True)
     heard = await walker.v1("commit", call_id=walker.call_id, actual_seconds=90)
     yield _gate("the same settlement again changes nothing", heard, 200, duplicate=True)
     heard = await walker.v1("reserve", call_id=walker.call_id)
     yield _gate("the same admission again changes nothing", heard, 200, duplicate=True)
-    heard = await walker.v1("credit", key="money", amount_pence=1, type="bonus")
+    heard = await walker.v1("credit", "money", amount_pence=1, type="bonus")
     yield _gate("another request under that key is refused", heard, 422)
     yield _gate("the balance is as it was", await walker.wallet(), 200, balance_pence=left)
     heard = await walker.ask(
@@ -219,9 +222,9 @@ async def _repeats(walker: Walker) -> AsyncIterator[Gate]:
 async def _the_end(walker: Walker) -> AsyncIterator[Gate]:
     wallet = await walker.wallet()
     left = int(wallet.body.get("balance_pence", 0))
-    heard = await walker.v1("suspend", key="suspend", reason="gates")
+    heard = await walker.v1("suspend", "suspend", reason="gates")
     yield _gate("a wallet is suspended", heard, 201)
     heard = await walker.v1("reserve", call_id=f"{walker.call_id}-late")
     yield _gate("then no call passes", heard, 403, code="wallet_suspended")
-    heard = await walker.v1("credit", key="empty", amount_pence=-left, type="adjustment")
+    heard = await walker.v1("credit", "empty", amount_pence=-left, type="adjustment")
     yield _gate("the test money is taken back", heard, 201, balance_after_pence=0)

@@ -33,7 +33,10 @@ def settings_or_complaint() -> Settings:
 
 
 def with_local_key(settings: Settings) -> Settings:
-    """Return `settings` with a key for tokens: outside production this machine's own, if none is set."""
+    """Return `settings` with a key for tokens.
+
+    Outside production that is this machine's own, if none is set.
+    """
     if settings.auth.is_set or settings.environment == "production":
         return settings
     auth = settings.auth.model_copy(update={"jwt_secret": SecretStr(local_secret())})
@@ -42,7 +45,7 @@ def with_local_key(settings: Settings) -> Settings:
 
 def local_secret() -> str:
     """Return the key under `.wallet`, made when it is first asked for."""
-    HOME.mkdir(exist_ok=True)
+    _make_home()
     try:
         descriptor = os.open(SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -50,6 +53,10 @@ def local_secret() -> str:
     with os.fdopen(descriptor, "w") as file:
         file.write(made := secrets.token_urlsafe(48))
     return made
+
+
+def _make_home() -> None:
+    HOME.mkdir(exist_ok=True)
 
 
 @asynccontextmanager
@@ -78,7 +85,7 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def embedded() -> AsyncIterator[EmbeddedPostgres]:
     """Run the database under `.wallet`, made when it is first asked for."""
-    HOME.mkdir(exist_ok=True)
+    _make_home()
     server = EmbeddedPostgres(POSTGRES)
     try:
         await server.start()

@@ -36,7 +36,7 @@ What the customer sees, and why:
 What a backend does:
   SERVICE=$({wallet} token --scope service)
   curl -s {base}/v1/deduct -H "Authorization: Bearer $SERVICE" -H 'Idempotency-Key: {key}' \
--d '{{"org_id":"demo-org","amount_pence":100,"class":"asset","type":"sms","description":"50 texts"}}'
+-d '{{"org_id":"demo-org","amount_pence":100,"class":"asset","type":"sms"}}'
   curl -s {base}/v1/reserve -H "Authorization: Bearer $SERVICE" \
 -d '{{"org_id":"demo-org","call_id":"{call}-b"}}'
 

@@ -130,10 +130,12 @@ async def _decided(services: Services, message: Message, path_org_id: str, way: 
 def _undecided(services: Services, message: Message, way: _Way, problem: Problem) -> Reply | No:
     """Do as `on_unavailable` says.  A call that is let in has no hold: its report is booked."""
     options = services.options
-    policy = options.defaults.on_unavailable
-    if policy is OnUnavailable.REFUSE or way.org_id is None or way.assistant is None:
+    if way.org_id is None or way.assistant is None:
         return replies.failed(problem, options.vapi)
-    cap = options.defaults.max_call_seconds
+    settings = services.node.known_settings(way.org_id)
+    if settings.on_unavailable is OnUnavailable.REFUSE:
+        return replies.failed(problem, options.vapi)
+    cap = settings.max_call_seconds
     log.warning(
         "Call allowed without a hold",
         org_id=way.org_id,

@@ -6,6 +6,7 @@ Every user opens its connection first, then waits for all the others.  Run by
 
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Volley:
         self.shots: list[dict[str, Any]] = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text())[
             "shots"
         ]
+        random.shuffle(self.shots)  # no kind of request shall always be first
         self.hits: list[dict[str, Any]] = []
         self.total = len(self.shots)
         self.ready = 0

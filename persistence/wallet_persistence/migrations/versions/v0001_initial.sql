@@ -103,6 +103,11 @@ CREATE TABLE credit_transactions (
 
 CREATE INDEX idx_credit_txn_call ON credit_transactions (org_id, call_id, seq)
     WHERE call_id IS NOT NULL;
+-- To page through the rows of one type.  Not those that calls write: there are so many that a
+-- page of them is soon found without, and an index more would make every call dearer.
+CREATE INDEX idx_credit_txn_rare ON credit_transactions (org_id, transaction_type, seq)
+    WHERE transaction_type NOT IN
+        ('reservation', 'reservation_extension', 'reservation_release', 'call_deduction');
 
 
 -- Every call that was ever held or settled, in its final state: an ended call keeps its row,
