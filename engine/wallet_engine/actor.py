@@ -11,20 +11,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import care, views
-from .commands import (
-    Check,
-    Look,
-    NoteStart,
-    Query,
-    Release,
-    Reserve,
-)
+from .commands import Check, Look, NoteStart, Query, Release, Reserve
 from .errors import DeadlinePassed, LedgerFault, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
 from .loading import wallet_of
 from .mailbox import Decided, Due, Envelope, Held, Phase
 from .memory import Memory
 from .ports import Loaded, WalletBatch
+from .reasons import FLEET_STOPPED, SUSPENDED
 from .rules import decide
 from .wallet import Entry, Wallet, evolve, note_start
 
@@ -324,7 +318,8 @@ class WalletActor:
             if hold.killed:
                 care.make_end(self, hold, self.node.clock.now_ms())
         if self.wallet.suspended or self.node.fleet_ends_calls:
-            care.end_live_calls(self, care.SUSPENDED)
+            reason = SUSPENDED if self.wallet.suspended else FLEET_STOPPED
+            care.end_live_calls(self, reason)
         for envelope in self._all_waiting():
             envelope.found = None
             self.probing += 1

@@ -6,6 +6,7 @@ Used on the database (`wallet audit`) and on every simulation.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .errors import WalletError
 from .settings import Overrides, Settings
 from .wallet import Entry, Hold, Wallet, evolve
 
@@ -50,7 +51,7 @@ class Auditor:
             return
         try:
             evolve(wallet, entry)
-        except AssertionError as error:
+        except (AssertionError, WalletError, LookupError, TypeError, ValueError) as error:
             self._broken = True
             self.findings.append(f"{where}: does not follow from the row before: {error}")
             return

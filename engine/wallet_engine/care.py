@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from . import deadlines
 from .commands import Expire, Kill, Prolong
 from .mailbox import Decided, Due
+from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .wallet import Entry, Hold
 
 if TYPE_CHECKING:
     from .actor import WalletActor
     from .wallet import Wallet
-
-OUT_OF_MONEY, CAP_REACHED, SUSPENDED, FLEET_STOPPED = "money", "cap", "suspended", "fleet"
-"""Why the engine tells a call to end, as journaled."""
 
 
 def follow(actor: "WalletActor", entry: Entry) -> None:
@@ -39,7 +37,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
 
 def make_end(actor: "WalletActor", hold: Hold, told_ms: int) -> None:
     """Make a call end that was durably told to.  Calls of other systems end themselves."""
-    if not (hold.active and hold.managed):
+    if not (hold.active and hold.managed and hold.killed):
         return
     since_ms = told_ms
     if hold.kill_reason in (OUT_OF_MONEY, CAP_REACHED):

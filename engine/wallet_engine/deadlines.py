@@ -15,6 +15,10 @@ CAP_GRACE_MS = 60_000
 """How long after its own cap a silent call may still report before its hold expires."""
 
 
+ENDING_EVERY_MS = 5_000
+"""Whether a call that was told to end did end is looked at this often."""
+
+
 def ends_ms(hold: Hold, started_ms: int) -> int:
     """When the talk that this hold pays for is over, its own cap included."""
     return started_ms + min(hold.paid_seconds, hold.max_duration_seconds) * 1000
@@ -40,11 +44,15 @@ def expiry_ms(hold: Hold, started_ms: int) -> int:
 def next_due_ms(hold: Hold, started_ms: int, now_ms: int) -> int:
     """Return the next moment after `now_ms` at which this hold needs a decision.
 
-    A managed hold: first attempt to extend, last attempt, end of paid time.  Any other hold,
-    and one whose call was told to end: its expiry.  What is already late is due at once.
+    A managed hold: first attempt to extend, last attempt, end of paid time; once its call was
+    told to end, every few seconds, so that the ending survives the node that began it.  Any
+    other hold: its expiry.  What is already late is due at once.
     """
-    if not hold.managed or hold.killed:
-        return expiry_ms(hold, started_ms)
+    expiry = expiry_ms(hold, started_ms)
+    if not hold.managed:
+        return expiry
+    if hold.killed:
+        return min(now_ms + ENDING_EVERY_MS, expiry)
     end = ends_ms(hold, started_ms)
     if may_grow(hold):
         for due in (end - EXTEND_BEFORE_MS, end - LAST_ATTEMPT_BEFORE_MS):

@@ -21,10 +21,11 @@ from .limits import Limits
 from .mailbox import Decided, Due, Envelope, Phase
 from .ports import Clock, Effects, Ledger, Stats
 from .prober import Prober
+from .reasons import FLEET_STOPPED
 from .residents import Residents
 from .settings import Settings
 from .sharding import SHARD_COUNT
-from .timers import AGAIN_MS, Armed, Timers
+from .timers import Armed, Timers
 
 log = logging.getLogger(__name__)
 
@@ -164,10 +165,10 @@ class Node:
         active = actor.phase is Phase.ACTIVE
         if active:
             self.post_own(due)
-        late_ms = now_ms - armed.ends_ms
-        if armed.ours_to_end and late_ms >= (AGAIN_MS if active else 0):
+        over = bool(armed.end_reason) and now_ms >= armed.ends_ms
+        if over and (armed.fired or not active):
             self.effects.call_killed(
-                due.org_id, due.call_id, care.OUT_OF_MONEY, since_ms=armed.ends_ms
+                due.org_id, due.call_id, armed.end_reason, since_ms=armed.ends_ms
             )
 
     def count_answer(self, envelope: Envelope, answer: Answer) -> None:
@@ -202,7 +203,7 @@ class Node:
         """Tell every live call of this node to end, without standing in anybody's way."""
         ended = 0
         for actor in self.residents:
-            ended += care.end_live_calls(actor, care.FLEET_STOPPED)
+            ended += care.end_live_calls(actor, FLEET_STOPPED)
             if ended >= ENDS_AT_ONCE:
                 ended = 0
                 await asyncio.sleep(0)
@@ -282,6 +283,7 @@ class Node:
                 envelope.fail(
                     DeadlinePassed("No answer in time; a retry with the same key tells more.")
                 )
+        self._waiting = {timeout_s: line for timeout_s, line in self._waiting.items() if line}
         for org_id in late:
             if (actor := self.residents.get(org_id)) is not None:
                 actor.purge()

@@ -27,7 +27,14 @@ from .commands import (
     Suspend,
 )
 from .journal import Refusal, RefusalCode, Replay
-from .settings import VAPI_SECONDS_MAX, VAPI_SECONDS_MIN, CapPolicy, merged, settings_of
+from .settings import (
+    VAPI_SECONDS_MAX,
+    VAPI_SECONDS_MIN,
+    CapPolicy,
+    check_names,
+    merged,
+    settings_of,
+)
 from .tariff import whole_seconds
 from .wallet import Entry, Hold, HoldStatus, Wallet
 
@@ -137,7 +144,7 @@ def _reserve(wallet: Wallet, command: Reserve, facts: Facts, now_ms: int) -> Dec
     wanted = command.amount_pence or tariff.cost_pence(minutes * 60)
     longest = settings.max_call_seconds
     if settings.cap_policy is CapPolicy.AFFORDABLE:
-        longest = min(longest, tariff.affordable_seconds(effective))
+        longest = min(longest, tariff.lasting_seconds(effective))
     longest = max(longest, VAPI_SECONDS_MIN)
     hold = _due(
         Hold(
@@ -199,7 +206,7 @@ def _prolong(wallet: Wallet, command: Prolong, facts: Facts, now_ms: int) -> Dec
         hold.paid_seconds + max(tariff.increment_seconds, PROLONG_SECONDS),
         hold.max_duration_seconds,
     )
-    affordable = tariff.affordable_seconds(hold.reserved_pence + max(0, wallet.effective_pence))
+    affordable = tariff.lasting_seconds(hold.reserved_pence + max(0, wallet.effective_pence))
     reached = min(wanted, affordable)
     if reached <= hold.paid_seconds:
         one_more = tariff.cost_pence(hold.paid_seconds + 1) - hold.reserved_pence
@@ -230,7 +237,7 @@ def _uncapped(wallet: Wallet, hold: Hold, delta: int) -> Hold:
     """Let a hold of another system's call outlive its first cap, which bound only its opening."""
     if hold.managed:
         return hold
-    paid = hold.tariff.affordable_seconds(hold.reserved_pence + delta)
+    paid = hold.tariff.lasting_seconds(hold.reserved_pence + delta)
     cap = max(hold.max_duration_seconds, min(paid, VAPI_SECONDS_MAX))
     minutes = wallet.settings.hold_expiry_minutes
     expires = max(hold.expires_ms, deadlines.expires_ms(hold.opened_ms, minutes, cap))
@@ -471,6 +478,7 @@ def _switch(wallet: Wallet, command: Suspend | Resume, now_ms: int) -> Entry:
 
 
 def _change_settings(wallet: Wallet, command: ChangeSettings, now_ms: int) -> Entry:
+    check_names(command.changes)
     settings_of(wallet.defaults, merged(wallet.overrides, command.changes))
     return _entry(
         wallet,

@@ -104,13 +104,18 @@ def settings_of(defaults: Settings, overrides: Overrides) -> Settings:
     """
     if not overrides:
         return defaults
-    for name in overrides:
-        if name not in OVERRIDABLE:
-            raise InvalidCommand(name, "is not a setting")
+    check_names(overrides)
     values = dict(overrides)
     if isinstance(prices := values.get("asset_prices"), Mapping):
         values["asset_prices"] = {**defaults.asset_prices, **prices}
     return replace(defaults, **values)  # type: ignore[arg-type]  # checked in __post_init__
+
+
+def check_names(overrides: Overrides) -> None:
+    """Refuse what is not the name of a setting."""
+    for name in overrides:
+        if name not in OVERRIDABLE:
+            raise InvalidCommand(name, "is not a setting")
 
 
 def merged(overrides: Overrides, changes: Overrides) -> Overrides:

@@ -28,6 +28,12 @@ class Tariff(NamedTuple):
     first_increment_seconds: int
     increment_seconds: int
 
+    def lasting_seconds(self, pence: int) -> int:
+        """Return how long a call may last on `pence`: the affordable time, or for ever if free."""
+        if self.rate_pence_per_minute == 0:
+            return SECONDS_MAX
+        return self.affordable_seconds(pence)
+
     def billed_seconds(self, seconds: int) -> int:
         """Return how many seconds are charged for `seconds` of talk."""
         if seconds <= 0:
@@ -40,14 +46,11 @@ class Tariff(NamedTuple):
         return -(-self.billed_seconds(seconds) * self.rate_pence_per_minute // 60)
 
     def affordable_seconds(self, pence: int) -> int:
-        """Return the largest whole number of seconds that costs at most `pence`.
-
-        Nothing buys nothing, unless time is free.
-        """
-        if self.rate_pence_per_minute == 0:
-            return SECONDS_MAX if pence >= 0 else 0
+        """Return the largest whole number of seconds that costs at most `pence`, or 0."""
         if pence <= 0:
             return 0
+        if self.rate_pence_per_minute == 0:
+            return SECONDS_MAX
         billable = pence * 60 // self.rate_pence_per_minute
         if billable < self.first_increment_seconds:
             return 0

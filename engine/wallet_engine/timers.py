@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import deadlines
 from .mailbox import Due
+from .reasons import CAP_REACHED, OUT_OF_MONEY
 from .wallet import Hold
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ Key = tuple[str, str]
 class Armed(NamedTuple):
     """What is known durably of a live hold: when to look, when its paid time is over.
 
-    `ours_to_end`: the call is ended by the engine, and was not told to end yet.
+    `end_reason` is empty unless the engine ends this call and has not told it to end yet;
+    `fired`: it was due before, and no decision came of it.
     """
 
     due_ms: int
     ends_ms: int
-    ours_to_end: bool
+    end_reason: str
+    fired: bool = False
 
 
 class Timers:
@@ -59,7 +62,10 @@ class Timers:
         """Set, or set anew, the timer of a live hold, as it is durably."""
         due_ms = deadlines.next_due_ms(hold, started_ms, self._node.clock.now_ms())
         ends_ms = deadlines.ends_ms(hold, started_ms)
-        armed = Armed(due_ms, ends_ms, hold.managed and not hold.killed)
+        reason = ""
+        if hold.managed and not hold.killed:
+            reason = OUT_OF_MONEY if deadlines.may_grow(hold) else CAP_REACHED
+        armed = Armed(due_ms, ends_ms, reason)
         self._set((org_id, hold.call_id), armed)
 
     def drop(self, org_id: str, call_id: str) -> None:
@@ -97,7 +103,7 @@ class Timers:
             if armed is None or armed.due_ms != due_ms:
                 continue
             again_ms = armed.ends_ms if armed.ends_ms > now_ms else now_ms + AGAIN_MS
-            self._set((org_id, call_id), armed._replace(due_ms=again_ms))
+            self._set((org_id, call_id), armed._replace(due_ms=again_ms, fired=True))
             try:
                 self._node.hold_due(Due(org_id=org_id, call_id=call_id), armed, now_ms)
             except Exception:

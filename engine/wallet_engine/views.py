@@ -5,6 +5,7 @@ Source: SPEC §5.2 and §5.5.
 
 from .commands import Check
 from .deadlines import ends_ms, may_grow
+from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .tariff import whole_seconds
 from .wallet import Hold, Wallet
 
@@ -27,16 +28,16 @@ def check_call(
         elapsed_ms = max(0, now_ms - wallet.started_ms(hold))
     elapsed = whole_seconds(elapsed_ms)
     own = hold.reserved_pence
-    affordable = hold.tariff.affordable_seconds(max(wallet.effective_pence + own, own))
+    affordable = hold.tariff.lasting_seconds(max(wallet.effective_pence + own, own))
     remaining = affordable - elapsed
     if hold.killed:
         reason = hold.kill_reason
     elif wallet.suspended or fleet_stopped:
-        reason = "suspended"
+        reason = SUSPENDED
     elif elapsed >= hold.max_duration_seconds:
-        reason = "cap"
+        reason = CAP_REACHED
     else:
-        reason = "" if remaining > 0 else "money"
+        reason = "" if remaining > 0 else OUT_OF_MONEY
     return _checked(
         wallet,
         end_reason=reason,
@@ -55,9 +56,9 @@ def _check_without_hold(
     if ended is not None and ended.killed:
         reason = ended.kill_reason
     elif wallet.suspended or fleet_stopped:
-        reason = "suspended"
+        reason = SUSPENDED
     else:
-        reason = "" if wallet.effective_pence > 0 else "money"
+        reason = "" if wallet.effective_pence > 0 else OUT_OF_MONEY
     return _checked(
         wallet,
         end_reason=reason,
@@ -77,7 +78,7 @@ def _checked(  # the numbers of one answer
     remaining_seconds: int,
     cap_seconds: int,
 ) -> dict[str, object]:
-    last = min(remaining_seconds, cap_seconds)
+    last = max(0, min(remaining_seconds, cap_seconds))
     return {
         "end_call": bool(end_reason),
         "reason": end_reason,
@@ -116,7 +117,7 @@ def is_final(wallet: Wallet, hold: Hold) -> bool:
     if not may_grow(hold):
         return True
     funds = hold.reserved_pence + max(0, wallet.effective_pence)
-    return hold.tariff.affordable_seconds(funds) <= hold.paid_seconds
+    return hold.tariff.lasting_seconds(funds) <= hold.paid_seconds
 
 
 def _call(wallet: Wallet, hold: Hold) -> dict[str, object]:

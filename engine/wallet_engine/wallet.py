@@ -59,7 +59,7 @@ class Hold(NamedTuple):
     @property
     def paid_seconds(self) -> int:
         """How much talk this hold pays for."""
-        return self.tariff.affordable_seconds(self.reserved_pence)
+        return self.tariff.lasting_seconds(self.reserved_pence)
 
     def to_json(self) -> dict[str, object]:
         """Return this hold as stored in a journal row: what differs from the defaults."""

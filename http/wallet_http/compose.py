@@ -4,20 +4,14 @@ The only module besides the command line that knows all packages.
 """
 
 import asyncio
-import gc
 import logging
 import secrets
-import signal
-import sys
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import aiohttp
-import uvloop
 from pydantic import SecretStr
 
 from wallet_config import AuthSettings, Settings, VapiSettings
@@ -25,7 +19,7 @@ from wallet_engine.calls import Calls
 from wallet_engine.clock import SystemClock
 from wallet_engine.directory import Directory
 from wallet_engine.endings import Endings
-from wallet_engine.errors import LedgerError
+from wallet_engine.errors import WalletError
 from wallet_engine.fleet import Fleet
 from wallet_engine.limits import Limits
 from wallet_engine.node import Node
@@ -45,7 +39,7 @@ from .auth import OneKey
 from .billing import BILLING_ROUTES
 from .effects import Following
 from .listener import Listener
-from .logs import DecisionLog, LineSink, configure_logs
+from .logs import DecisionLog
 from .mappings import MAPPING_ROUTES
 from .metrics import PrometheusStats
 from .openapi import DOCUMENT, OPENAPI_ROUTES, Document
@@ -55,11 +49,13 @@ from .providers.control_urls import ControlUrls
 from .providers.simulated import SimulatedControl
 from .providers.vapi_control import VapiControl
 from .routing import Route
+from .running import ended, follow, follow_once, settle_memory
 from .server import make_app
 from .services import Services
 from .survey import Survey
 from .v1 import V1_ROUTES
 from .vapi import VAPI_ROUTES
+from .version import program_version
 
 ROUTES: tuple[Route, ...] = (
     *V1_ROUTES,
@@ -73,12 +69,6 @@ ROUTES: tuple[Route, ...] = (
 
 BALANCER_S = 2.0
 """How long a balancer may take to see that this node is not ready any more, in production."""
-
-CLOCK_S = 30.0
-"""How often the clock is compared with the ledger's: crystals drift a millisecond a minute."""
-
-GC_THRESHOLDS = (50_000, 20, 100)
-"""Requests leave no cycles behind, so looking for them seldom is enough."""
 
 Providers = Literal["real", "simulated"]
 
@@ -125,8 +115,10 @@ class Program:
         """
         try:
             await self._start()
-        except BaseException:
+        except BaseException as error:
             await self._open.aclose()
+            if isinstance(error, WalletError):
+                raise StartError(str(error)) from error
             raise
 
     async def stop(self) -> None:
@@ -205,6 +197,7 @@ class Program:
             options=options,
         )
         await self._listen()
+        warn_of(settings)
         settle_memory()
 
     async def _control(self, urls: ControlUrls, options: EdgeOptions) -> CallControl:
@@ -216,7 +209,7 @@ class Program:
 
     def _in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"wallet-{name}")
-        self._open.push_async_callback(_ended, task)
+        self._open.push_async_callback(ended, task)
 
     async def _listen(self) -> None:
         http = self.settings.http
@@ -248,65 +241,12 @@ class Program:
         self._listeners.append(listener)
 
 
-def run(settings: Settings, work: Callable[[DecisionLog], Coroutine[None, None, None]]) -> None:
-    """Run `work` on a fast event loop, with the logs that `settings` ask for."""
-    sink = LineSink(sys.stdout.fileno())
-    decisions = configure_logs(sink, form=settings.logs.format, level=settings.logs.level)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work(decisions))
-    finally:
-        sink.close()
-
-
-async def serve(
-    program: Program, *, ready: Callable[[Program], Awaitable[None]] | None = None
-) -> None:
-    """Run a node until SIGTERM or SIGINT; `ready` is awaited once it takes requests.
-
-    Raises:
-        StartError: it does not start.
-    """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await program.start()
-        try:
-            warn_of(program.settings)
-            log.info("The node takes requests on port %d", program.port)
-            if ready is not None:
-                await ready(program)
-            await stop.wait()
-            log.info("The node stops")
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):  # a second signal ends it at once
-                loop.remove_signal_handler(number)
-            await program.stop()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-async def _ended(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 def warn_of(settings: Settings) -> None:
     """Say what is open that should not be, outside production where it is allowed."""
     if not settings.vapi.is_authenticated:
         log.warning("No secret of Vapi is set: anybody may speak for Vapi (WALLET_VAPI__SECRET)")
     if settings.public_url is None:
         log.info("No public URL is set: Vapi is not told where to send what happens in calls")
-
-
-def settle_memory() -> None:
-    """Keep what lives as long as the program out of the way of the garbage collector."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def check_database(dsn: str) -> None:
@@ -322,23 +262,6 @@ async def check_database(dsn: str) -> None:
     if failed := [check for check in checks if not check.ok]:
         told = "\n".join(f"{check.name}: {check.detail}" for check in failed)
         raise StartError(f"the database cannot be used (is it migrated? wallet migrate):\n{told}")
-
-
-async def follow_once(clock: SystemClock, ledger: PostgresLedger) -> None:
-    """Set the clock by the ledger's, half a round trip ago."""
-    before_ns = time.monotonic_ns()
-    ledger_ms = await ledger.now_ms()
-    clock.follow(ledger_ms + (time.monotonic_ns() - before_ns) // 2_000_000)
-
-
-async def follow(clock: SystemClock, ledger: PostgresLedger) -> None:
-    """Keep the clock with the ledger's."""
-    while True:
-        await asyncio.sleep(CLOCK_S)
-        try:
-            await follow_once(clock, ledger)
-        except LedgerError as error:
-            log.warning("the ledger's clock cannot be read: %s", error)
 
 
 # --- settings, as the engine and the edge take them -------------------------------------------
@@ -423,11 +346,3 @@ def _vapi_options_of(vapi: VapiSettings) -> VapiOptions:
 
 def _revealed(secret: SecretStr | None) -> str:
     return "" if secret is None else secret.get_secret_value()
-
-
-def program_version() -> str:
-    """Return the version that is installed."""
-    try:
-        return version("wallet-engine")
-    except PackageNotFoundError:
-        return "0"

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic_core import to_json
 
 from wallet_engine.commands import CALL_DEDUCTION, AssetType, CreditType
@@ -274,12 +275,19 @@ def configure_logs(sink: LineSink, *, form: Literal["json", "text"], level: str)
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(is_ours_to_tell)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(least, logging.WARNING))
     for package in ("wallet_engine", "wallet_http", "wallet_persistence"):
         logging.getLogger(package).setLevel(least)
     return DecisionLog(sink.write, form=form, enabled=least <= logging.INFO)
+
+
+def is_ours_to_tell(record: logging.LogRecord) -> bool:
+    """Leave out what is a client's own fault: bytes that are no HTTP are answered, not logged."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def without_secrets(

@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from wallet_engine.errors import LedgerBusy
 from wallet_engine.ports import Claim, DueHold, Found, Probe, WalletBatch
 
+from .batches import commit_of
 from .claim import CLAIM_STATEMENTS, RELEASE, claim
-from .commit import COMMIT, COMMIT_WITH_HOLDS, commit_of
+from .commit import COMMIT, COMMIT_WITH_HOLDS
 from .postgres import Access, Contended
 from .rows import ENTRY_COLUMNS, ENTRY_WIDTH, HOLD_COLUMNS, entry_of, hold_of
 from .wire import Abandoned, Statement, Wire

@@ -211,14 +211,15 @@ class PostgresRecorder:
             await store_facts(connection, calls)
 
     async def _store_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        try:
-            records = [_record_of(one) for one in deliveries]
-        except (ValueError, OverflowError) as error:
-            raise LedgerFault(f"A note cannot be written down: {error}") from error
         async with borrowed(self._pool) as connection:
-            await connection.copy_records_to_table(
-                "webhook_delivery_log", records=records, columns=DELIVERY_COLUMNS
-            )
+            try:
+                await connection.copy_records_to_table(
+                    "webhook_delivery_log",
+                    records=[_record_of(one) for one in deliveries],
+                    columns=DELIVERY_COLUMNS,
+                )
+            except (TypeError, ValueError, OverflowError) as error:
+                raise LedgerFault(f"A note cannot be written down: {error}") from error
 
 
 def _record_of(delivery: Delivery) -> tuple[object, ...]:

@@ -12,9 +12,12 @@ from wallet_engine.ports import Ledger, Org
 from wallet_persistence.directory import PostgresDirectory
 from wallet_persistence.ledger import PostgresLedger
 from wallet_persistence.postgres import Access, Pool, open_pool
-from wallet_testing.builders import T0_MS
+from wallet_testing.builders import ORG, T0_MS, credit
 from wallet_testing.clock import ManualClock
+from wallet_testing.owners import Owner
 from wallet_testing.servers import Databases
+
+OTHER = "org-2"
 
 
 class Ledgers(Protocol):
@@ -82,3 +85,19 @@ async def ledgers(server: Databases | None) -> AsyncIterator[Ledgers]:
         pool = await open_pool(access, connections_min=1, connections_max=2)
         opened.push_async_callback(pool.close)
         yield PostgresLedgers(dsn, pool, opened)
+
+
+@pytest_asyncio.fixture
+async def owner(ledgers: Ledgers) -> Owner:
+    """Give an owner of `ORG` and `OTHER`, with 1000 pence each."""
+    await ledgers.create(ORG, OTHER)
+    made = Owner(ledgers.ledger("boot-1"), "boot-1")
+    await made.claim(ORG, OTHER)
+    for org_id in (ORG, OTHER):
+        await made.write(credit(1000, key="first", org_id=org_id))
+    return made
+
+
+@pytest.fixture
+def ledger(owner: Owner) -> Ledger:
+    return owner.ledger

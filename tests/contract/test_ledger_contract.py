@@ -3,17 +3,14 @@
 The simulation trusts the one in memory because the one in Postgres passes the same tests.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
 from wallet_engine.commands import Command, CreditType, Proof
 from wallet_engine.errors import NotCommitted
-from wallet_engine.ports import DueHold, Found, Ledger, Loaded, Probe, Taken, WalletBatch
+from wallet_engine.ports import Found, Ledger, Probe, WalletBatch
 from wallet_engine.rules import Facts
-from wallet_engine.sharding import SHARD_COUNT, shard_of
 from wallet_engine.wallet import Entry, HoldStatus
 from wallet_testing.builders import (
     ORG,
@@ -41,22 +38,6 @@ if TYPE_CHECKING:
 
 OTHER = "org-2"
 HOUR_MS = 3_600_000
-
-
-@pytest_asyncio.fixture
-async def owner(ledgers: "Ledgers") -> Owner:
-    """Give an owner of `ORG` and `OTHER`, with 1000 pence each."""
-    await ledgers.create(ORG, OTHER)
-    made = Owner(ledgers.ledger("boot-1"), "boot-1")
-    await made.claim(ORG, OTHER)
-    for org_id in (ORG, OTHER):
-        await made.write(credit(1000, key="first", org_id=org_id))
-    return made
-
-
-@pytest.fixture
-def ledger(owner: Owner) -> Ledger:
-    return owner.ledger
 
 
 # --- commit ----------------------------------------------------------------------------------
@@ -285,198 +266,6 @@ async def test_probe_answers_in_order(owner: Owner) -> None:
         Found(held, None),
     ]
     assert await owner.ledger.probe([]) == []
-
-
-# --- activate and release --------------------------------------------------------------------
-
-
-async def test_a_claim_begins_a_new_epoch(owner: Owner) -> None:
-    """Each claim, also by the same owner, is another epoch; who is missing does not exist."""
-    claims = await owner.ledger.activate([OTHER, ORG, "nobody"], owner="boot-1", tenure_ms=HOUR_MS)
-
-    assert set(claims) == {ORG, OTHER}
-    claim = claims[ORG]
-    assert isinstance(claim, Loaded)
-    assert claim == Loaded(
-        org_id=ORG,
-        epoch=2,
-        seq=1,
-        balance_pence=1000,
-        held_pence=0,
-        suspended=False,
-        overrides={},
-        last_ms=T0_MS,
-        holds=[],
-    )
-
-
-async def test_a_new_wallet_is_empty(owner: Owner, ledgers: "Ledgers") -> None:
-    """A wallet that was never written to has seq 0 and no last entry."""
-    await ledgers.create("fresh")
-
-    [loaded] = await look(owner.ledger, "fresh")
-
-    assert (loaded.seq, loaded.balance_pence, loaded.last_ms, loaded.epoch) == (0, 0, 0, 1)
-
-
-async def test_a_wallet_stays_with_its_owner_for_the_tenure(
-    owner: Owner, ledgers: "Ledgers"
-) -> None:
-    """Who comes too early hears who has it, and takes nothing: the owner goes on writing."""
-    rival = ledgers.ledger("boot-2")
-
-    claims = await rival.activate([ORG], owner="boot-2", tenure_ms=HOUR_MS)
-    assert claims == {ORG: Taken(ORG, "boot-1")}
-    await owner.write(charge(1, key="a"))
-
-    claims = await rival.activate([ORG], owner="boot-2", tenure_ms=0)
-    assert isinstance(claims[ORG], Loaded)
-
-
-async def test_a_released_wallet_is_free_at_once(owner: Owner, ledgers: "Ledgers") -> None:
-    """No tenure protects what its owner gave up, and what it gave up it cannot write."""
-    rival = ledgers.ledger("boot-2")
-    late = owner.batch(charge(1, key="late"))
-    await owner.ledger.release([OTHER, ORG, "nobody"], owner="boot-1")
-
-    assert await owner.ledger.commit([late]) == frozenset()
-    claims = await rival.activate([ORG, OTHER], owner="boot-2", tenure_ms=HOUR_MS)
-
-    assert [type(claims[org_id]) for org_id in (ORG, OTHER)] == [Loaded, Loaded]
-
-
-async def test_only_the_owner_gives_up(owner: Owner, ledgers: "Ledgers") -> None:
-    """A former owner that gives up late does not disown the present one."""
-    rival = ledgers.ledger("boot-2")
-    await rival.release([ORG], owner="boot-2")
-    await owner.write(charge(1, key="a"))
-
-
-async def test_an_older_epoch_cannot_write(owner: Owner, ledgers: "Ledgers") -> None:
-    """What was decided before another claim is turned away, even for the same owner."""
-    batch = owner.batch(charge(1, key="a"))
-    await ledgers.ledger("boot-2").activate([ORG], owner="boot-2", tenure_ms=0)
-    assert await owner.ledger.commit([batch]) == frozenset()
-
-    again = Owner(owner.ledger, "boot-1")
-    await again.claim(ORG)
-
-    assert await owner.ledger.commit([batch]) == frozenset()
-    assert await owner.ledger.commit([again.batch(charge(1, key="a"))]) == {ORG}
-
-
-async def test_a_claim_brings_live_holds_only(owner: Owner) -> None:
-    """What ended stays in the ledger; what lives is loaded, as it was written."""
-    entries = await owner.write(
-        reserve("a", pence=100), admit("b"), reserve("c", pence=100), commit("c", seconds=1)
-    )
-
-    [loaded] = await look(owner.ledger, ORG)
-
-    live = {hold.call_id: hold for hold in loaded.holds}
-    assert live == {"a": entries[0].hold, "b": entries[1].hold}
-    assert loaded.held_pence == sum(hold.reserved_pence for hold in live.values())
-
-
-async def test_overlapping_claims_do_not_wait_for_each_other(
-    owner: Owner, ledgers: "Ledgers"
-) -> None:
-    """Two processes that claim the same wallets in opposite orders both come through."""
-    org_ids = [f"many-{number:02}" for number in range(50)]
-    await ledgers.create(*org_ids)
-    rivals = {boot: ledgers.ledger(boot) for boot in ("boot-2", "boot-3")}
-    rounds = 8
-
-    async def claim_all(boot: str, order: list[str]) -> None:
-        for _ in range(rounds):
-            claims = await rivals[boot].activate(order, owner=boot, tenure_ms=0)
-            assert set(claims) == set(org_ids)
-
-    await asyncio.gather(claim_all("boot-2", org_ids), claim_all("boot-3", org_ids[::-1]))
-
-    loaded = await look(owner.ledger, *org_ids)
-    assert {one.epoch for one in loaded} == {2 * rounds + 1}
-
-
-# --- what a wallet remembers -------------------------------------------------------------------
-
-
-async def test_a_suspension_is_stored(owner: Owner) -> None:
-    """The last word of a batch counts, and entries of other kinds change nothing."""
-    await owner.write(suspend(key="a"), resume(key="b"), suspend(key="c"), charge(1))
-    assert [one.suspended for one in await look(owner.ledger, ORG, OTHER)] == [True, False]
-
-    await owner.claim(ORG)
-    await owner.write(charge(1, key="d"))
-    assert (await look(owner.ledger, ORG))[0].suspended
-
-    await owner.claim(ORG)
-    await owner.write(suspend(key="e"), resume(key="f"))
-    assert not (await look(owner.ledger, ORG))[0].suspended
-
-
-async def test_settings_are_stored(owner: Owner) -> None:
-    """Changes add up over batches and within one; None inherits again."""
-    prices = {"phone_number": 900, "did": 5}
-    await owner.write(
-        change_settings(
-            {"debt_limit_pence": 0, "hold_minutes": 3, "asset_prices": prices}, key="1"
-        ),
-        change_settings({"hold_minutes": None, "rate_pence_per_minute": 30}, key="2"),
-        change_settings({"rate_pence_per_minute": 31, "prepaid_billing": False}, key="3"),
-    )
-    [loaded] = await look(owner.ledger, ORG)
-    assert loaded.overrides == {
-        "debt_limit_pence": 0,
-        "asset_prices": prices,
-        "rate_pence_per_minute": 31,
-        "prepaid_billing": False,
-    }
-
-    await owner.claim(ORG)
-    await owner.write(
-        change_settings({"debt_limit_pence": None, "asset_prices": {"did": 6}}, key="4"),
-        credit(5, key="5"),
-        change_settings({"prepaid_billing": None}, key="6"),
-    )
-    [loaded] = await look(owner.ledger, ORG)
-    assert loaded.overrides == {"asset_prices": {"did": 6}, "rate_pence_per_minute": 31}
-
-
-# --- deadlines -----------------------------------------------------------------------------------
-
-
-async def test_due_holds_are_found_by_shard(owner: Owner) -> None:
-    """Live holds that are due, earliest first, of the shards asked for, and no more than asked."""
-    await owner.write(admit("a"))
-    owner.now_ms += 1000
-    await owner.write(admit("b", org_id=OTHER), admit("gone", org_id=OTHER))
-    await owner.write(release("gone", org_id=OTHER))
-    owner.now_ms += 1000
-    await owner.write(reserve("c", pence=50))
-    due = {
-        call_id: DueHold(org_id, call_id, hold.due_ms)
-        for org_id in (ORG, OTHER)
-        for call_id, hold in owner.wallets[org_id].holds.items()
-    }
-    everywhere = list(range(SHARD_COUNT))
-
-    async def found(shards: list[int], before_ms: int, limit: int = 10) -> list[DueHold]:
-        return list(await owner.ledger.due(shards=shards, before_ms=before_ms, limit=limit))
-
-    late = T0_MS + 24 * HOUR_MS
-    assert await found(everywhere, late) == [due["a"], due["b"], due["c"]]
-    assert await found(everywhere, late, limit=2) == [due["a"], due["b"]]
-    assert await found(everywhere, due["b"].due_ms) == [due["a"]]
-    assert await found(everywhere, due["b"].due_ms + 1) == [due["a"], due["b"]]
-    assert await found([shard_of(OTHER)], late) == [due["b"]]
-    assert await found([], late) == []
-
-
-async def test_the_clock_does_not_go_back(ledger: Ledger) -> None:
-    """The ledger's clock is a number of milliseconds since 1970 that never falls."""
-    first = await ledger.now_ms()
-    assert T0_MS <= first <= await ledger.now_ms()
 
 
 async def assert_untouched(ledger: Ledger, batch: WalletBatch) -> None:

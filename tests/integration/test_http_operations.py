@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from wallet_http.compose import ROUTES
 from wallet_testing.edge import ORG, edge, token
 from wallet_testing.processes import until
 
@@ -154,7 +155,7 @@ async def test_the_interface_is_as_described(database: str) -> None:
             f"http://127.0.0.1:{api.program.port}/openapi.json",
             "--header",
             f"Authorization: Bearer {token()}",
-            "--max-examples=8",
+            "--max-examples=5",
             "--seed=1",
             "--continue-on-failure",
             f"--checks={','.join(CHECKS)}",
@@ -164,7 +165,7 @@ async def test_the_interface_is_as_described(database: str) -> None:
         printed, _ = await process.communicate()
         told = printed.decode()
         assert process.returncode == 0, told[-6000:]
-        assert "Tested: 32" in told or re.search(r"Tested: \d+", told), told[-2000:]
+        assert f"Tested: {len(ROUTES) - 1}" in told, told[-2000:]  # all but the document itself
         assert (await api.ask("GET", "/health", token=None))["status"] == "ok"
 
 

@@ -18,7 +18,7 @@ async def test_the_database_is_killed_and_comes_back() -> None:
             await api.open(1000)
             postgres.kill()
             refused = await asyncio.gather(
-                api.v1("credit", key="k1", **CREDIT),  # type: ignore[arg-type]  # a body
+                api.v1("credit", key="k1", **CREDIT),
                 api.v1("reserve", call_id="c1"),
                 api.wallet(),
                 api.ask("GET", "/api/billing/wallet/transactions?org_id=org-1"),
@@ -36,7 +36,7 @@ async def test_the_database_is_killed_and_comes_back() -> None:
 
             await postgres.start()
             await until(lambda: _health_is(api, 200), "health to recover")
-            done = await api.v1("credit", key="k1", **CREDIT)  # type: ignore[arg-type]  # a body
+            done = await api.v1("credit", key="k1", **CREDIT)
             assert done.status in {200, 201}
             assert done["balance_after_pence"] == 1005
 

@@ -228,7 +228,7 @@ async def awake(platform: VapiPlatform) -> None:
 
 
 async def test_an_org_that_would_rather_answer(database: str) -> None:
-    """It allows calls while nothing can be decided; the report books them all the same."""
+    """It allows calls while nothing can be decided; the hold comes late, and guards the call."""
     async with vapi_platform(database, pence=1000, http={"vapi_deadline_s": 0.3}) as platform:
         change = {"settings": {"on_unavailable": "allow"}}
         changed, _ = await platform.operator("PATCH", f"/admin/orgs/{ORG}", change, key="allow")
@@ -243,7 +243,7 @@ async def test_an_org_that_would_rather_answer(database: str) -> None:
                 assert (status, body["assistantId"]) == (200, ASSISTANT)
         finally:
             await blocker.close()
-        await platform.until_wallet(lambda balance, held: (balance, held) == (1000, 0))
+        await platform.until_wallet(lambda balance, held: (balance, held) == (1000, 280))
 
         async def settled() -> bool:
             return await platform.vapi(WEBHOOK, fixture("end-of-call-report")) == (200, {})

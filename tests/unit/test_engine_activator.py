@@ -64,7 +64,7 @@ async def test_unknown_orgs_are_bounded() -> None:
             with pytest.raises(UnknownOrg):
                 await world.ask(look(org_id=f"nobody-{number}"))
 
-        assert len(world.node._unknown) <= 10
+        assert len(world.node.residents._unknown) <= 10
         assert world.node.counts().wallets == 1
 
 
@@ -107,7 +107,7 @@ async def test_the_least_recently_used_wallet_leaves() -> None:
 
         await world.ask(credit(7, org_id="org-4"))
 
-        assert set(world.node._actors) == {"org-1", "org-3", "org-4"}
+        assert world.in_memory() == {"org-1", "org-3", "org-4"}
 
 
 @in_virtual_time
@@ -117,7 +117,7 @@ async def test_a_wallet_that_left_comes_back_as_it_was() -> None:
         first = await world.ask(charge(100, key="k", org_id="org-1"))
         await world.ask(look(org_id="org-2"))
         await world.ask(look(org_id="org-3"))
-        assert "org-1" not in world.node._actors
+        assert "org-1" not in world.in_memory()
 
         again = await world.ask(charge(100, key="k", org_id="org-1"))
 
@@ -161,7 +161,7 @@ async def test_a_wallet_that_rests_forgets_its_journal() -> None:
     """Not used for a while it keeps no keys; they are looked up when they come again."""
     async with a_world(limits=Limits(idle_s=10)) as world:
         await world.ask(charge(100, key="k"))
-        actor = world.node._actors[ORG]
+        actor = world.actor()
         await world.pass_time(seconds=5)
         assert actor.memory.entries
 
@@ -177,14 +177,14 @@ async def test_remembered_keys_are_bounded() -> None:
     async with a_world(limits=Limits(remembered_keys=8)) as world:
         for number in range(20):
             await world.ask(charge(1, key=f"k{number}"))
-        assert len(world.node._actors[ORG].memory.entries) == 8
+        assert len(world.actor().memory.entries) == 8
 
         world.ledger.hold_commits()
         asked = await world.asking(*(charge(1, key=f"n{number}") for number in range(20)))
-        assert len(world.node._actors[ORG].memory.entries) >= 20
+        assert len(world.actor().memory.entries) >= 20
         world.ledger.let_commits_go()
         await asyncio.gather(*asked)
-        assert len(world.node._actors[ORG].memory.entries) == 8
+        assert len(world.actor().memory.entries) == 8
 
 
 @in_virtual_time

@@ -1,12 +1,14 @@
 """Callers who leave: what was decided is written, what was not is never decided."""
 
+import asyncio
+
 import pytest
 
 from wallet_engine.commands import Command
 from wallet_engine.errors import DeadlinePassed
 from wallet_engine.journal import Outcome, RefusalCode
 from wallet_engine.limits import Limits
-from wallet_testing.builders import charge, commit, reserve
+from wallet_testing.builders import admit, charge, commit
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import World, a_world
 
@@ -60,6 +62,21 @@ async def test_nothing_is_decided_past_its_deadline() -> None:
 
 
 @in_virtual_time
+async def test_a_deadline_counts_before_anybody_watches_it() -> None:
+    """A look-up answered just too late decides nothing, though the time-out was not told yet."""
+    async with a_world(limits=FORGETFUL) as world:
+        world.ledger.hold_probes()
+        [asked] = await world.asking(charge(100, key="k"), timeout_s=0.01)
+        await world.pass_time(seconds=0.02)
+        assert not asked.done()
+        world.ledger.let_probes_go()
+        await world.quiet()
+
+        assert isinstance(asked.exception(), DeadlinePassed)
+        assert world.balance() == 1000
+
+
+@in_virtual_time
 async def test_a_decision_whose_caller_timed_out_is_written() -> None:
     """The caller is told to ask again, and then hears what became of it."""
     async with a_world() as world:
@@ -96,20 +113,35 @@ async def late(world: World, command: Command, *, cancelled: bool) -> None:
 async def test_a_hold_for_a_caller_who_was_told_no_is_given_back(cancelled: bool) -> None:
     """It became durable too late: nobody will ever use or settle it."""
     async with a_world() as world:
-        await late(world, reserve(give_back=True), cancelled=cancelled)
+        await late(world, admit(), cancelled=cancelled)
 
         assert world.types() == ["reservation", "reservation_release"]
         assert world.held() == 0
 
 
 @in_virtual_time
-async def test_a_hold_of_the_api_is_kept() -> None:
-    """Its caller repeats the request and hears that it was made."""
+async def test_a_hold_whose_answer_met_a_cancellation_is_given_back() -> None:
+    """The caller was cancelled in the very turn in which it was answered: it never heard."""
     async with a_world() as world:
-        await late(world, reserve(give_back=False), cancelled=False)
+        loop = asyncio.get_running_loop()
+        world.ledger.hold_commits()
+        [asked] = await world.asking(admit())
+        world.effects.call_on_entry = lambda: loop.call_soon(asked.cancel)
+        world.ledger.let_commits_go()
+        await world.quiet()
+
+        assert asked.cancelled()
+        assert world.types() == ["reservation", "reservation_release"]
+
+
+@in_virtual_time
+async def test_a_hold_of_the_api_is_kept() -> None:
+    """Its caller repeats the request, and hears that it was made."""
+    async with a_world() as world:
+        await late(world, admit(give_back=False), cancelled=False)
 
         assert world.types() == ["reservation"]
-        assert (await world.ask(reserve())).body["duplicate"] is True
+        assert (await world.ask(admit(give_back=False))).body["duplicate"] is True
 
 
 @in_virtual_time
@@ -117,9 +149,9 @@ async def test_a_hold_that_somebody_was_promised_is_kept() -> None:
     """The webhook is repeated while the first delivery waits: its caller is told yes."""
     async with a_world() as world:
         world.ledger.hold_commits()
-        [first] = await world.asking(reserve(give_back=True), timeout_s=0.2)
+        [first] = await world.asking(admit(), timeout_s=0.2)
         await world.pass_time(seconds=0.1)
-        [second] = await world.asking(reserve(give_back=True), timeout_s=5)
+        [second] = await world.asking(admit(), timeout_s=5)
         await world.pass_time(seconds=0.2)
         assert isinstance(first.exception(), DeadlinePassed)
         world.ledger.let_commits_go()
@@ -133,18 +165,18 @@ async def test_a_hold_that_somebody_was_promised_is_kept() -> None:
 async def test_a_hold_given_back_admits_nobody() -> None:
     """A repeat that comes after the money was freed may not start a call on it."""
     async with a_world() as world:
-        await late(world, reserve(give_back=True), cancelled=False)
+        await late(world, admit(), cancelled=False)
 
-        answer = await world.ask(reserve(give_back=True))
+        answer = await world.ask(admit())
 
-        assert answer.code is RefusalCode.CALL_ENDED or world.held() == 280
+        assert answer.code is RefusalCode.CALL_ENDED
 
 
 @in_virtual_time
 async def test_a_call_given_back_that_happened_is_booked() -> None:
     """Late truth wins: if the call took place all the same, it is charged."""
     async with a_world() as world:
-        await late(world, reserve(give_back=True), cancelled=False)
+        await late(world, admit(), cancelled=False)
 
         await world.ask(commit(seconds=60, strict=False))
 

@@ -9,7 +9,7 @@ import pytest
 
 from wallet_engine.errors import LedgerFault, LedgerUnavailable
 from wallet_engine.journal import Answer, Outcome
-from wallet_testing.builders import buy, charge, check, look, release, reserve, suspend
+from wallet_testing.builders import admit, buy, charge, check, look, release, reserve, suspend
 from wallet_testing.ledgers import Fault
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import a_world
@@ -136,7 +136,7 @@ async def test_what_the_engine_asks_of_itself_survives_a_stop() -> None:
     """A hold that was to be given back is given back when the ledger works again."""
     async with a_world(1000) as world:
         world.ledger.hold_commits()
-        [asked] = await world.asking(reserve(give_back=True), timeout_s=0.2)
+        [asked] = await world.asking(admit(), timeout_s=0.2)
         await world.pass_time(seconds=0.3)
         assert asked.exception()
         world.ledger.next_commits(None, *[Fault.BUSY] * 30)

@@ -87,9 +87,10 @@ def test_a_hold_of_others(killed: bool, now: int) -> None:
     assert next_due_ms(hold(killed=killed), T0_MS, after(now)) == after(1800)
 
 
-def test_a_killed_hold() -> None:
-    """Nothing is extended any more: it waits for its settlement or its expiry."""
-    assert next_due_ms(hold(managed=True, killed=True), T0_MS, after(1)) == after(1800)
+@pytest.mark.parametrize(("now", "due"), [(1, 6), (100, 105), (1794, 1799), (1797, 1800)])
+def test_a_killed_hold(now: int, due: int) -> None:
+    """Nothing is extended any more: it is looked at until it is settled, or expires."""
+    assert next_due_ms(hold(managed=True, killed=True), T0_MS, after(now)) == after(due)
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,12 @@ def told(story: tuple[list[Command], set[str]]) -> Entry:
 
 
 def reloaded(entry: Entry) -> Entry:
-    """Store an entry as its columns and the JSON of its detail, and read it back."""
+    """Store an entry as its columns and the JSON of its detail and hold, and read it back."""
     detail = json.loads(json.dumps(dict(entry.detail), allow_nan=False))
-    stored_hold = detail.get("hold")
-    return entry._replace(
-        detail=detail, hold=None if stored_hold is None else hold_of_json(stored_hold)
-    )
+    if entry.hold is None:
+        return entry._replace(detail=detail)
+    stored_hold = json.loads(json.dumps(entry.hold.to_json(), allow_nan=False))
+    return entry._replace(detail=detail, hold=hold_of_json(stored_hold))
 
 
 @every_story

@@ -171,8 +171,7 @@ async def test_a_reload_during_a_look_up_makes_it_new() -> None:
         world.ledger.hold_probes()
         [asked] = await world.asking(charge(100, key="k"))
         await world.ledger.take_over(ORG, charge(100, key="k"))
-        actor = world.node._actors[ORG]
-        actor.doubt()
+        world.actor().doubt()
         await world.quiet()
         world.ledger.let_probes_go()
 

@@ -44,7 +44,7 @@ def managed(balance_pence: int, settings: Settings) -> Book:
         (extend(seconds=300), 280, 600),
         (extend(pence=1), 1, 300),
         (extend(pence=56), 56, 360),
-        (extend(pence=720), 720, 600),
+        (extend(pence=720), 720, 1020),
     ],
 )
 def test_an_extension_by_others(command: Command, delta: int, paid: int) -> None:
@@ -71,6 +71,28 @@ def test_an_extension_must_be_paid(balance: int, fits: bool) -> None:
         assert entered(decision).held_delta_pence == 56
     else:
         assert refused(decision).fields["deficit_pence"] == 1
+
+
+def test_an_extension_by_others_lifts_the_cap() -> None:
+    """Their call outlives what it began with, so the hold may not expire under it."""
+    book = Book(10_000)
+    book.do(reserve())
+    before = book.hold_of()
+
+    book.do(extend(seconds=3300))
+
+    assert book.hold_of().paid_seconds == 3600
+    assert book.hold_of().max_duration_seconds == 3600
+    assert book.hold_of().expires_ms - before.opened_ms == 3_660_000
+    assert book.hold_of().due_ms == book.hold_of().expires_ms
+
+
+def test_an_extension_by_others_of_a_managed_call() -> None:
+    """The cap that Vapi was given stands: a call at its cap can be paid for no longer."""
+    book = Book(10_000, settings=Settings(max_call_seconds=300))
+    book.do(admit())
+
+    assert refused(book.do(extend(seconds=60))).code == RefusalCode.CALL_ENDED
 
 
 @pytest.mark.parametrize(

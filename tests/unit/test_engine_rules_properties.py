@@ -6,9 +6,7 @@ of the money it counts by itself, from the commands that were accepted.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,13 +21,14 @@ from wallet_engine.commands import (
     Deduct,
     Kill,
     Proof,
+    Reserve,
     SpendClass,
 )
-from wallet_engine.journal import RefusalCode, Replay
+from wallet_engine.journal import Refusal, RefusalCode, Replay
 from wallet_engine.settings import CapPolicy, Settings
 from wallet_engine.tariff import whole_seconds
-from wallet_engine.wallet import Entry, Hold, HoldStatus, Wallet, evolve
-from wallet_testing.book import Book
+from wallet_engine.wallet import Entry, HoldStatus, Wallet, evolve
+from wallet_testing.book import Book, Seen, seen
 from wallet_testing.builders import (
     ORG,
     buy,
@@ -71,32 +70,6 @@ changes = st.fixed_dictionaries(
 )
 
 
-class Seen(NamedTuple):
-    """All of a wallet that a decision may change."""
-
-    seq: int
-    balance_pence: int
-    held_pence: int
-    suspended: bool
-    last_ms: int
-    overrides: Mapping[str, object]
-    settings: Settings
-    holds: Mapping[str, Hold]
-
-
-def seen(wallet: Wallet) -> Seen:
-    return Seen(
-        wallet.seq,
-        wallet.balance_pence,
-        wallet.held_pence,
-        wallet.suspended,
-        wallet.last_ms,
-        dict(wallet.overrides),
-        wallet.settings,
-        dict(wallet.holds),
-    )
-
-
 class AnyWallet(RuleBasedStateMachine):
     """One wallet, and what is known of it from outside."""
 
@@ -120,16 +93,13 @@ class AnyWallet(RuleBasedStateMachine):
         self.run(reserve(call_id, managed=managed, minutes=minutes, strict=not managed))
 
     @rule(call_id=calls, pence=amounts)
-    def reserve_pence(self, call_id: str, pence: int) -> None:
+    def hold_pence(self, call_id: str, pence: int) -> None:
         self.run(reserve(call_id, pence=pence))
+        self.run(extend(call_id, pence=pence))
 
     @rule(call_id=calls, seconds=st.integers(1, 400), key=st.one_of(st.none(), keys))
     def extend(self, call_id: str, seconds: int, key: str | None) -> None:
         self.run(extend(call_id, seconds=seconds, key=key))
-
-    @rule(call_id=calls, pence=amounts)
-    def extend_pence(self, call_id: str, pence: int) -> None:
-        self.run(extend(call_id, pence=pence))
 
     @rule(call_id=calls)
     def prolong(self, call_id: str) -> None:
@@ -171,13 +141,9 @@ class AnyWallet(RuleBasedStateMachine):
     def adjust(self, pence: int, key: str) -> None:
         self.run(credit(-pence, key=key, type=CreditType.ADJUSTMENT))
 
-    @rule(key=keys)
-    def suspend(self, key: str) -> None:
-        self.run(suspend(key=key))
-
-    @rule(key=keys)
-    def resume(self, key: str) -> None:
-        self.run(resume(key=key))
+    @rule(key=keys, lifted=st.booleans())
+    def suspend(self, key: str, lifted: bool) -> None:
+        self.run(resume(key=key) if lifted else suspend(key=key))
 
     @rule(changed=changes, key=keys)
     def change_settings(self, changed: dict[str, object], key: str) -> None:
@@ -200,8 +166,12 @@ class AnyWallet(RuleBasedStateMachine):
         before = seen(self.book.wallet)
         if again.key:
             decision = self.book.do(again)
-            assert isinstance(decision, Replay), decision
-            assert decision.entry == self.book.keys[again.key]
+            if self.rings_for_an_ended_call(again):
+                assert isinstance(decision, Refusal)
+                assert decision.code == RefusalCode.CALL_ENDED
+            else:
+                assert isinstance(decision, Replay), decision
+                assert decision.entry == self.book.keys[again.key]
             assert seen(self.book.wallet) == before
 
     # --- what is decided --------------------------------------------------------------------
@@ -216,13 +186,25 @@ class AnyWallet(RuleBasedStateMachine):
             if isinstance(decision, Replay):
                 assert decision.entry == known
             elif known is not None:
-                assert decision.code == RefusalCode.KEY_REUSE
+                expected = RefusalCode.KEY_REUSE
+                if self.rings_for_an_ended_call(command):
+                    expected = RefusalCode.CALL_ENDED
+                assert decision.code == expected
             return
         assert known is None or decision.type == "adjustment"
         self.floor_holds(command, before, decision)
         self.count(command, decision)
         if known is None:
             self.accepted.append(command)
+
+    def rings_for_an_ended_call(self, command: Command) -> bool:
+        """Whether a webhook asks again for a call that is over: no money is set aside for it."""
+        return (
+            isinstance(command, Reserve)
+            and not command.strict
+            and command.call_id not in self.book.wallet.holds
+            and command.key in self.book.keys
+        )
 
     def floor_holds(self, command: Command, before: Seen, entry: Entry) -> None:
         if isinstance(command, Credit) and command.type in PAST_THE_FLOOR:

@@ -83,6 +83,38 @@ async def test_a_resumed_wallet_admits_again() -> None:
         assert killed(world) == {"a": "suspended"}
 
 
+@in_virtual_time
+async def test_a_suspension_that_was_lifted_ends_only_what_it_found() -> None:
+    """A call admitted after the wallet was resumed goes on, though both became durable at once."""
+    async with a_world(2000) as world:
+        await world.ask(admit("before"))
+        await world.pass_time(seconds=1)
+        world.ledger.hold_commits()
+        asked = await world.asking(suspend(), resume())
+        await world.pass_time(seconds=1)
+        asked += await world.asking(admit("after"))
+        world.ledger.let_commits_go()
+        for task in asked:
+            await task
+        await world.quiet()
+
+        assert killed(world) == {"before": "suspended"}
+
+
+@in_virtual_time
+async def test_a_kill_that_cannot_be_stored_ends_the_call() -> None:
+    """The ledger refuses the very row that says so: the call may not go on for that."""
+    async with a_world(280, settings=UNCAPPED) as world:
+        await world.ask(admit())
+        world.ledger.poison = {"kill:call-1"}
+        await world.until(seconds=300 + SOON_S)
+
+        assert killed(world) == {"call-1": "money"}
+        world.ledger.poison = set()
+        await world.pass_time(seconds=5)
+        assert "call_kill" in world.types()
+
+
 # --- the fleet -----------------------------------------------------------------------------
 
 
@@ -152,8 +184,7 @@ async def take_away(world: World, how: str) -> None:
     """Let the ledger be away: without anybody noticing, after a failed write, or in mid-write."""
     if how == "hanging":
         world.ledger.hold_commits()
-        [asked] = await world.asking(charge(1))
-        asked.add_done_callback(lambda done: done.exception())
+        await world.asking(charge(1))
     else:
         world.ledger.away = True
     if how == "noticed":
@@ -248,8 +279,10 @@ async def test_a_deadline_that_passed_meanwhile_is_met_at_once() -> None:
         successor = await survivor(world)
         await successor.pass_time(seconds=5)
 
-        assert killed(successor) == {"call-1": "cap"}
-        assert successor.effects.killed[0].since_ms == T0_MS + 300_000
+        first = successor.effects.killed[0]
+        assert (first.call_id, first.reason) == ("call-1", "cap")
+        assert first.journaled
+        assert first.since_ms == T0_MS + 300_000
         await successor.node.stop()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jwt
@@ -29,8 +30,15 @@ def claims(**more: object) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def token(key: Any = SECRET, algorithm: str = "HS256", **more: object) -> str:
+Key = str | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def token(key: Key = SECRET, algorithm: str = "HS256", **more: object) -> str:
     return jwt.encode(claims(**more), key, algorithm)
+
+
+def claiming(more: Mapping[str, object]) -> str:
+    return jwt.encode(claims(**more), SECRET, "HS256")
 
 
 def by_hand(header: object, body: object, signature: bytes = b"") -> str:
@@ -41,16 +49,16 @@ def by_hand(header: object, body: object, signature: bytes = b"") -> str:
     )
 
 
-def guard(**options: Any) -> Guard:
+def guard(**options: Any) -> Guard:  # noqa: ANN401  # the fields of the options
     auth = AuthOptions(**({"jwt_secret": SECRET} | options))
     return Guard(auth, OneKey(auth))
 
 
-async def admitted(authorization: str | None, **options: Any) -> Principal:
+async def admitted(authorization: str | None, **options: object) -> Principal:
     return await guard(**options).admit(authorization)
 
 
-async def turned_away(authorization: str | None, **options: Any) -> Problem:
+async def turned_away(authorization: str | None, **options: object) -> Problem:
     with pytest.raises(Problem) as caught:
         await guard(**options).admit(authorization)
     assert caught.value.status == 401
@@ -69,7 +77,7 @@ async def turned_away(authorization: str | None, **options: Any) -> Problem:
 )
 async def test_a_token_says_who_asks(more: dict[str, object], principal: Principal) -> None:
     """Without a scope it is a customer's."""
-    assert await admitted(f"Bearer {token(**more)}") == principal
+    assert await admitted(f"Bearer {claiming(more)}") == principal
 
 
 async def test_the_word_bearer_is_written_any_way() -> None:
@@ -143,7 +151,10 @@ async def test_a_public_key_is_not_a_secret() -> None:
 
 async def test_a_public_key_takes_its_own_algorithm() -> None:
     """RSA is RS256, P-256 is ES256, whatever a token says."""
-    keys = {"RS256": (RSA_KEY, RSA_PEM), "ES256": (EC_KEY, EC_PEM)}
+    keys: dict[str, tuple[Key, bytes]] = {
+        "RS256": (RSA_KEY, RSA_PEM),
+        "ES256": (EC_KEY, EC_PEM),
+    }
     for algorithm, (private, _) in keys.items():
         signed = f"Bearer {token(private, algorithm)}"
         for name, (_, pem) in keys.items():
@@ -190,9 +201,9 @@ async def test_audience_and_issuer(
 ) -> None:
     """Looked at if they are set, and then required."""
     if welcome:
-        assert (await admitted(f"Bearer {token(**more)}", **options)).org_id == "org-1"
+        assert (await admitted(f"Bearer {claiming(more)}", **options)).org_id == "org-1"
     else:
-        await turned_away(f"Bearer {token(**more)}", **options)
+        await turned_away(f"Bearer {claiming(more)}", **options)
 
 
 async def test_a_remembered_token_ends_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,12 +275,12 @@ def test_scopes(theirs: Scope, route: Scope, allowed: bool) -> None:
 class FakeDatetime:
     """Stands in for `datetime` in PyJWT, which asks it for the time."""
 
-    def __init__(self, now: Any) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
 
-    def now(self, tz: Any = None) -> "FakeDatetime":
+    def now(self, tz: object = None) -> "FakeDatetime":
         del tz
         return self
 
     def timestamp(self) -> float:
-        return float(self._now())
+        return self._now()

@@ -20,9 +20,7 @@ def journal_of(*commands: Command) -> list[Entry]:
     for number, command in enumerate(commands):
         ended = [entry.hold for entry in entries if entry.hold and not entry.hold.active]
         earlier = [entry for entry in entries if entry.key == command.key]
-        facts = Facts(
-            entry=earlier[-1] if earlier else None, hold=ended[-1] if ended else None
-        )
+        facts = Facts(entry=earlier[-1] if earlier else None, hold=ended[-1] if ended else None)
         decision = decide(wallet, command, facts, make.T0_MS + number * MINUTE_MS)
         assert isinstance(decision, Entry), decision
         evolve(wallet, decision)
@@ -36,8 +34,10 @@ def journal_of(*commands: Command) -> list[Entry]:
         ([make.credit(1000)], "1000 p came in as topup: Topup."),
         (
             [make.credit(1000), make.reserve()],
-            "Call call-1 was admitted with 1000 p to spend, where 79 p were required: 280 p were "
-            "set aside, and the call may last 600 s.",
+            (
+                "Call call-1 was admitted with 1000 p to spend, where 79 p were required: 280 p "
+                "were set aside, and the call may last 600 s."
+            ),
         ),
         (
             [make.credit(1000), make.reserve(), make.extend(seconds=60)],
@@ -45,13 +45,17 @@ def journal_of(*commands: Command) -> list[Entry]:
         ),
         (
             [make.credit(1000), make.reserve(), make.commit(seconds=90)],
-            "Call call-1 of 90 s costs 112 p at 56 p a minute: 112 p were charged, 280 p were no "
-            "longer held.",
+            (
+                "Call call-1 of 90 s costs 112 p at 56 p a minute: 112 p were charged, 280 p were "
+                "no longer held."
+            ),
         ),
         (
             [make.credit(100), make.reserve(), make.commit(seconds=3600)],
-            "Call call-1 of 3600 s costs 3360 p at 56 p a minute: 600 p were charged, 100 p were "
-            "no longer held, 2760 p lay beyond the debt limit.",
+            (
+                "Call call-1 of 3600 s costs 3360 p at 56 p a minute: 600 p were charged, 100 p "
+                "were no longer held, 2760 p lay beyond the debt limit."
+            ),
         ),
         (
             [make.credit(1000), make.reserve(), make.release()],

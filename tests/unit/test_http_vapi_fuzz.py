@@ -39,7 +39,7 @@ PARTS = st.recursive(
 )
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class FuzzedWorld:
@@ -117,7 +117,7 @@ def test_recorded_messages_with_parts_replaced(name: str) -> None:
     """Vapi changes its messages without asking: nothing of that is a 5xx here."""
     with fuzzed_world() as world:
 
-        @settings(FUZZ, max_examples=100)
+        @settings(FUZZ, max_examples=40)
         @given(body=changed(name))
         def holds(body: dict[str, Any]) -> None:
             assert world.post(WEBHOOK, body) in (200, 400, 404, 409, 402)

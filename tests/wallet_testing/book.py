@@ -3,6 +3,9 @@
 A command is decided and applied at once, so a test of the rules reads as a story.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import CallCommand, Command
 from wallet_engine.journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
@@ -109,3 +112,30 @@ def replayed(decision: Decision) -> Entry:
     """Return the first decision, which must have been found."""
     assert isinstance(decision, Replay), decision
     return decision.entry
+
+
+class Seen(NamedTuple):
+    """All of a wallet that a decision may change."""
+
+    seq: int
+    balance_pence: int
+    held_pence: int
+    suspended: bool
+    last_ms: int
+    overrides: Mapping[str, object]
+    settings: Settings
+    holds: Mapping[str, Hold]
+
+
+def seen(wallet: Wallet) -> Seen:
+    """Return a copy of what a wallet is now."""
+    return Seen(
+        wallet.seq,
+        wallet.balance_pence,
+        wallet.held_pence,
+        wallet.suspended,
+        wallet.last_ms,
+        dict(wallet.overrides),
+        wallet.settings,
+        dict(wallet.holds),
+    )

@@ -62,10 +62,11 @@ class Cable:
         with suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 if self.lose_syncs and chunk.endswith(SYNC):
+                    server.write(chunk.removesuffix(SYNC))
                     self.lost.set()
-                    chunk = chunk.removesuffix(SYNC)
+                    return
                 server.write(chunk)
-        if client in self._clients and not self.lost.is_set():  # it went by itself
+        if client in self._clients:  # it went by itself
             server.close()
 
     async def _answers(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:

@@ -51,7 +51,7 @@ class Edge:
         body: object = None,
         *,
         key: str = "",
-        token: str | None = token(),  # noqa: B008  # lives as long as the tests
+        token: str | None = token(),  # lives as long as the tests
         **headers: str,
     ) -> Heard:
         """Ask as somebody; a body of bytes is sent as it is."""
@@ -96,7 +96,8 @@ async def edge(
     """Run a node on a migrated database, with these groups of settings."""
     http = {"port": 0, "shutdown_grace_s": 1.0, **groups.pop("http", {})}
     auth = groups.pop("auth", {"jwt_secret": SECRET})
-    settings = Settings(environment="test", http=http, auth=auth, **groups)
+    groups |= {"http": http, "auth": auth}
+    settings = Settings(environment="test", **groups)
     program = Program(settings, dsn=dsn, providers="simulated", decisions=decisions)
     await program.start()
     try:

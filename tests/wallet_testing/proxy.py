@@ -37,6 +37,9 @@ class SlowAnswers:
         self._tasks.add(task)
         try:
             there, back = await asyncio.open_connection(HOST, self._target_port)
+        except OSError:  # nobody there: whoever connected shall see that too
+            writer.close()
+        else:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass(reader, back, late=False))
                 group.create_task(self._pass(there, writer, late=True))

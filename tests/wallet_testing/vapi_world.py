@@ -18,7 +18,7 @@ from wallet_engine.errors import UnknownOrg
 from wallet_engine.journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
 from wallet_engine.ports import Assistant, CallFacts, Delivery, Org, PhoneNumber
 from wallet_engine.rules import Facts, decide
-from wallet_engine.settings import Overrides, Settings
+from wallet_engine.settings import OnUnavailable, Overrides, Settings
 from wallet_engine.views import check_call
 from wallet_engine.wallet import Entry, Hold, Wallet, evolve, note_start
 from wallet_http.options import EdgeOptions
@@ -168,6 +168,9 @@ class RuledCalls:
 
     def wallet(self, org_id: str = ORG) -> Wallet:
         return self.wallets[org_id]
+
+    def lets_in_undecided(self, org_id: str) -> bool:
+        return self.wallets[org_id].settings.on_unavailable is OnUnavailable.ALLOW
 
     async def admit(self, org_id: str, call_id: str, *, timeout_s: float) -> Answer:
         await self._reached(timeout_s)

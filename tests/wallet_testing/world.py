@@ -1,11 +1,12 @@
 """A node with a ledger in memory, on virtual time: what the tests of the engine act on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from wallet_engine.actor import WalletActor
 from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import Ask
 from wallet_engine.journal import Answer
@@ -47,6 +48,7 @@ class RecordingEffects:
     ended: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     early: list[Entry] = field(default_factory=list)
+    call_on_entry: Callable[[], object] = lambda: None
 
     def call_killed(self, org_id: str, call_id: str, reason: str, *, since_ms: int) -> None:
         journaled = self.ledger.rows[org_id].holds[call_id].killed
@@ -64,6 +66,7 @@ class RecordingEffects:
         self.entries.append(entry)
         if self.ledger.rows[entry.org_id].keys.get(entry.key) != entry:
             self.early.append(entry)
+        self.call_on_entry()
 
 
 @dataclass
@@ -107,6 +110,8 @@ class World:
     async def asking(self, *asks: Ask, timeout_s: float = TIMEOUT_S) -> list[asyncio.Task[Answer]]:
         """Ask all of `asks`, in this order, and let happen what needs no time."""
         tasks = [asyncio.create_task(self.ask(ask, timeout_s=timeout_s)) for ask in asks]
+        for task in tasks:
+            task.add_done_callback(_seen)
         await self.quiet()
         return tasks
 
@@ -123,6 +128,16 @@ class World:
     async def until(self, *, seconds: float) -> None:
         """Let time pass until the test is `seconds` old."""
         await self.pass_time(seconds=max(0.0, seconds - self.clock.elapsed_s))
+
+    def actor(self, org_id: str = ORG) -> WalletActor:
+        """Return the actor of a wallet that is in memory."""
+        actor = self.node.residents.get(org_id)
+        assert actor is not None
+        return actor
+
+    def in_memory(self) -> set[str]:
+        """Return whose wallets are in memory."""
+        return {actor.org_id for actor in self.node.residents}
 
     async def crash(self) -> None:
         """Die: nothing is finished, nothing is given up."""
@@ -155,6 +170,12 @@ class World:
     def audit(self) -> list[str]:
         """Audit every wallet as stored."""
         return [line for org_id in self.ledger.rows for line in audit_row(self, org_id)]
+
+
+def _seen(task: asyncio.Task[Answer]) -> None:
+    """Look at an error at once: the test will, or has failed already."""
+    if not task.cancelled():
+        task.exception()
 
 
 def audit_row(world: World, org_id: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Commands about the wallet as a whole: charge, pay in, suspend, change its settings."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -153,4 +154,4 @@ class ChangeSettings(KeyedCommand):
 
     def asks(self) -> dict[str, object]:
         """See `Command.asks`."""
-        return {"changes": sorted((name, repr(value)) for name, value in self.changes.items())}
+        return {"changes": json.dumps(dict(self.changes), sort_keys=True, default=dict)}

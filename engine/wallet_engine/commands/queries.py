@@ -7,6 +7,9 @@ from wallet_engine.texts import check_call_id, check_org_id
 
 from .base import SECONDS_MAX, check_integer
 
+HEARD_MS_MAX = 10**14
+"""Past any time that a clock may show: the year 5138."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -51,3 +54,8 @@ class NoteStart(Query):
     verb: ClassVar[str] = "start"
     call_id: str
     heard_ms: int
+
+    def __post_init__(self) -> None:
+        check_org_id(self.org_id)
+        check_call_id(self.call_id)
+        check_integer("heard_ms", self.heard_ms, 0, HEARD_MS_MAX)

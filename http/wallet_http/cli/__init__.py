@@ -1,7 +1,6 @@
 """The `wallet` command."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
@@ -23,10 +22,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        try:
-            typer.echo(version("wallet-engine"))
-        except PackageNotFoundError:
-            typer.echo("unknown: the package is not installed")
+        from wallet_http.version import program_version
+
+        typer.echo(program_version())
         raise typer.Exit
 
 

@@ -1,6 +1,7 @@
 """What `wallet verify` and `wallet audit` do and print."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wallet_engine.errors import LedgerUnavailable, WalletError
@@ -22,10 +23,13 @@ async def database_checks() -> bool:
         checks = await verify(dsn)
     for check in checks:
         if not check.ok:
-            console.print(f"[red]wrong[/red]    {check.name}: {check.detail}", highlight=False)
+            console.print(
+                f"[red]wrong[/red]    {escape(f'{check.name}: {check.detail}')}", highlight=False
+            )
         elif check.warning:
             console.print(
-                f"[yellow]warning[/yellow]  {check.name}: {check.detail}", highlight=False
+                f"[yellow]warning[/yellow]  {escape(f'{check.name}: {check.detail}')}",
+                highlight=False,
             )
     passed = sum(check.ok for check in checks)
     console.print(f"{passed}/{len(checks)} passed", highlight=False)
@@ -72,14 +76,19 @@ async def audit(org_id: str | None) -> bool:
                     rows += audited.rows
                     drifted += bool(audited.findings)
                     for finding in audited.findings:
-                        console.print(f"[red]drift[/red]  {finding}", highlight=False)
+                        console.print(f"[red]drift[/red]  {escape(finding)}", highlight=False)
     except LedgerUnavailable as error:
         raise CommandError(str(error)) from error
     except WalletError as error:
         raise CommandError(f"the journal cannot be read: {error}") from error
+    told = "everything adds up"
+    if drifted:
+        told = f"{_counted(drifted, 'wallet')} {'has' if drifted == 1 else 'have'} drifted"
     console.print(
-        f"{wallets} wallets, {rows} decisions: "
-        + (f"{drifted} wallets have drifted" if drifted else "everything adds up"),
-        highlight=False,
+        f"{_counted(wallets, 'wallet')}, {_counted(rows, 'decision')}: {told}", highlight=False
     )
     return drifted == 0
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -9,8 +9,9 @@ from wallet_config import Settings
 from wallet_engine.commands import Credit, CreditType
 from wallet_engine.errors import LedgerUnavailable
 from wallet_engine.ports import Assistant, Org, PhoneNumber
-from wallet_http.compose import Program, run, serve
+from wallet_http.compose import Program
 from wallet_http.logs import DecisionLog
+from wallet_http.running import run, serve
 from wallet_http.services import Services
 from wallet_persistence.migrate import migrate
 
@@ -34,9 +35,10 @@ def run_demo(settings: Settings) -> None:
         CommandError, StartError: it does not start.
     """
     if "WALLET_LOGS__FORMAT" not in os.environ and sys.stdout.isatty():
-        logs = settings.logs.model_copy(update={"format": "text"})
-        settings = settings.model_copy(update={"logs": logs})
-    run(settings, lambda decisions: _demo(settings, decisions))
+        text = settings.logs.model_copy(update={"format": "text"})
+        settings = settings.model_copy(update={"logs": text})
+    logs = settings.logs
+    run(lambda decisions: _demo(settings, decisions), form=logs.format, level=logs.level)
 
 
 async def _demo(settings: Settings, decisions: DecisionLog) -> None:
@@ -46,11 +48,12 @@ async def _demo(settings: Settings, decisions: DecisionLog) -> None:
         except LedgerUnavailable as error:
             raise CommandError(str(error)) from error
 
-        async def ready(program: Program) -> None:
+        program = Program(settings, dsn=dsn, providers="simulated", decisions=decisions)
+
+        async def ready() -> None:
             await stock(program.services)
             print(tries(settings, program.port, where), flush=True)
 
-        program = Program(settings, dsn=dsn, providers="simulated", decisions=decisions)
         await serve(program, ready=ready)
 
 

@@ -33,21 +33,26 @@ def serve() -> None:
     The database must be migrated (wallet migrate). With WALLET_ENVIRONMENT=production the node
     refuses to start without the secrets for tokens and for Vapi. SIGTERM ends it in order.
     """
-    from wallet_http.compose import Program, StartError, run
-    from wallet_http.compose import serve as serve_until_stopped
+    from wallet_http.compose import Program, StartError
+    from wallet_http.running import run
+    from wallet_http.running import serve as serve_until_stopped
 
-    from .local import CommandError, settings_or_complaint, with_local_key
+    from .local import SECRET, CommandError, settings_or_complaint, with_local_key
 
-    settings = with_local_key(settings_or_complaint())
+    given = settings_or_complaint()
+    settings = with_local_key(given)
     if settings.postgres.dsn is None:
         raise CommandError("name the database: WALLET_POSTGRES__DSN=postgresql://…")
+    if settings is not given:
+        typer.echo(f"wallet: no key for tokens is set, so {SECRET} is taken", err=True)
     dsn = settings.postgres.dsn.get_secret_value()
     try:
         run(
-            settings,
             lambda decisions: serve_until_stopped(
                 Program(settings, dsn=dsn, providers="real", decisions=decisions)
             ),
+            form=settings.logs.format,
+            level=settings.logs.level,
         )
     except StartError as error:
         raise CommandError(str(error)) from error

@@ -1,12 +1,15 @@
 """The lines to try on a system that just started.  Each works when pasted, in this order."""
 
+import os
 import secrets
 import shlex
 import sys
 from pathlib import Path
 
 from wallet_config import Settings
-from wallet_http.compose import program_version
+from wallet_http.version import program_version
+
+from .local import SECRET
 
 NUMBER_ID = "0c9c3b52-4a77-4a0e-9d0a-6f9a6c3b7e21"
 
@@ -65,9 +68,12 @@ def tries(settings: Settings, port: int, where: str) -> str:
 
 
 def _notes(settings: Settings) -> str:
-    if settings.vapi.is_authenticated:
-        return ""
-    return "  anybody may speak for Vapi here: WALLET_VAPI__SECRET is not set\n"
+    notes = ""
+    if settings.auth.jwt_secret is not None and "WALLET_AUTH__JWT_SECRET" not in os.environ:
+        notes += f"  tokens are signed with the key in {SECRET}\n"
+    if not settings.vapi.is_authenticated:
+        notes += "  anybody may speak for Vapi here: WALLET_VAPI__SECRET is not set\n"
+    return notes
 
 
 def _vapi_header(settings: Settings) -> str:

@@ -9,8 +9,8 @@ from wallet_http.routing import Route, Scope
 from wallet_http.shapes import ErrorAnswer
 
 from . import shapes
-from .status_check import status_check
-from .webhook import org_webhook, webhook
+from .status_check import answer_question
+from .webhook import take_message, take_org_message
 
 __all__ = ["VAPI_ROUTES"]
 
@@ -29,7 +29,7 @@ VAPI_ROUTES: Final[tuple[Route, ...]] = (
     Route(
         method="POST",
         path="/api/vapi/webhook",
-        handler=webhook,
+        handler=take_message,
         summary="Take a server message of Vapi; refused calls get a 402, or what is configured",
         scope=Scope.VAPI,
         tag="vapi",
@@ -46,7 +46,7 @@ VAPI_ROUTES: Final[tuple[Route, ...]] = (
     Route(
         method="POST",
         path="/api/vapi/webhook/status-check",
-        handler=status_check,
+        handler=answer_question,
         summary="Ask whether a call must end now, and how long it may last",
         scope=Scope.VAPI,
         tag="vapi",
@@ -56,7 +56,7 @@ VAPI_ROUTES: Final[tuple[Route, ...]] = (
     Route(
         method="POST",
         path="/api/vapi/orgs/{org_id}/webhook",
-        handler=org_webhook,
+        handler=take_org_message,
         summary="Take a server message of Vapi for one org; refused callers hear a sentence",
         scope=Scope.VAPI,
         tag="vapi",

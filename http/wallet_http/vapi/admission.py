@@ -17,7 +17,6 @@ from aiohttp import web
 from wallet_engine.errors import DeadlinePassed, InvalidCommand, UnknownOrg, WalletError
 from wallet_engine.journal import Outcome
 from wallet_engine.ports import Assistant
-from wallet_engine.settings import OnUnavailable
 from wallet_http.answers import Problem, json_response, problem_of
 from wallet_http.logs import DECISIONS
 from wallet_http.options import EdgeOptions
@@ -128,16 +127,18 @@ async def _decided(services: Services, message: Message, path_org_id: str, way: 
 
 
 def _undecided(services: Services, message: Message, way: _Way, problem: Problem) -> Reply | No:
-    """Do as `on_unavailable` says.  A call that is let in has no hold: its report is booked."""
+    """Do as `on_unavailable` says.
+
+    A call that is let in keeps the hold that comes late; if none comes, its report is booked.
+    """
     options = services.options
     if way.org_id is None or way.assistant is None:
         return replies.failed(problem, options.vapi)
-    settings = services.node.known_settings(way.org_id)
-    if settings.on_unavailable is OnUnavailable.REFUSE:
+    if not services.calls.lets_in_undecided(way.org_id):
         return replies.failed(problem, options.vapi)
-    cap = settings.max_call_seconds
+    cap = services.node.known_settings(way.org_id).max_call_seconds
     log.warning(
-        "Call allowed without a hold",
+        "Call allowed without a decision",
         org_id=way.org_id,
         call_id=message.call_id,
         code=problem.code,

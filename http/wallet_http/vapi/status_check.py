@@ -50,7 +50,7 @@ class Asked(NamedTuple):
 NOBODY: Final = Asked("", "")
 
 
-async def status_check(request: web.Request) -> web.Response:
+async def answer_question(request: web.Request) -> web.Response:
     """Say whether a call must end, how long it may last, and whether to warn its caller."""
     services = request.app[SERVICES]
     received_ms = services.clock.now_ms()

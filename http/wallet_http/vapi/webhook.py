@@ -72,12 +72,12 @@ Source: Vapi's OpenAPI, ServerMessage, and the types that can be subscribed to."
 log = structlog.get_logger(__name__)
 
 
-async def webhook(request: web.Request) -> web.Response:
+async def take_message(request: web.Request) -> web.Response:
     """Take a message whose org is found by what it says."""
     return await _taken(request, "")
 
 
-async def org_webhook(request: web.Request) -> web.Response:
+async def take_org_message(request: web.Request) -> web.Response:
     """Take a message for the org in the path, which is registered at Vapi."""
     return await _taken(request, request.match_info["org_id"])
 

@@ -9,7 +9,8 @@ from wallet_engine.errors import NotCommitted
 from wallet_engine.ports import WalletBatch
 from wallet_engine.rules import Facts, decide
 from wallet_engine.wallet import Entry, evolve
-from wallet_persistence.commit import COMMIT, COMMIT_WITH_HOLDS, SEPARATOR, commit_of
+from wallet_persistence.batches import SEPARATOR, commit_of
+from wallet_persistence.commit import COMMIT, COMMIT_WITH_HOLDS
 from wallet_testing.builders import (
     T0_MS,
     admit,

@@ -1,0 +1,141 @@
+"""Claims on a real server, when others hold the wallets: in passing, for long, or for nobody."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from wallet_engine.errors import LedgerBusy, OutcomeUnknown
+from wallet_engine.ports import Loaded, Taken
+from wallet_testing.bench import HALF_DONE, OTHER, Bench, bench_on
+from wallet_testing.builders import ORG, admit, charge
+from wallet_testing.cable import Cable, cable_to
+from wallet_testing.owners import Owner, look, stored
+
+
+@pytest_asyncio.fixture
+async def bench(database: str) -> AsyncIterator[Bench]:
+    async with bench_on(database) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def cable(database: str) -> AsyncIterator[tuple[Cable, str]]:
+    async with cable_to(database) as laid:
+        yield laid
+
+
+async def test_one_locked_wallet_does_not_hold_up_others(bench: Bench) -> None:
+    """A group with a locked wallet is refused, others are claimed meanwhile and one by one."""
+    ledger = bench.ledger()
+    async with bench.locked():
+        group = asyncio.create_task(ledger.activate([ORG, OTHER], owner="boot-1", tenure_ms=0))
+        await bench.waiting("claims")
+        alone = await ledger.activate([OTHER], owner="boot-1", tenure_ms=0)
+        assert isinstance(alone[OTHER], Loaded)
+        assert not group.done()
+        with pytest.raises(LedgerBusy):
+            await group
+
+    claims = await ledger.activate([ORG, OTHER], owner="boot-1", tenure_ms=0)
+    assert [type(claim) for claim in claims.values()] == [Loaded, Loaded]
+
+
+async def test_who_was_waited_for_keeps_the_tenure(bench: Bench) -> None:
+    """Of two that claim at once, the second to get the row finds it taken."""
+    first, second = bench.ledger("boot-1"), bench.ledger("boot-2")
+    async with bench.locked() as in_between:
+        claims = [
+            asyncio.create_task(ledger.activate([ORG], owner=boot, tenure_ms=60_000))
+            for ledger, boot in ((first, "boot-1"), (second, "boot-2"))
+        ]
+        await bench.waiting("claims", count=2)
+        await in_between.rollback()
+        found = [(await claim)[ORG] for claim in claims]
+
+    [loser] = [claim for claim in found if isinstance(claim, Taken)]
+    assert loser.owner == ("boot-2" if isinstance(found[1], Loaded) else "boot-1")
+
+
+async def test_a_claim_brings_when_calls_started(bench: Bench) -> None:
+    """The clock of a live call survives its process: it was noted beside the ledger."""
+    owner = await bench.owner(bench.ledger())
+    await owner.write(admit("a"), admit("b"), admit("c"))
+    await bench.admin.execute(
+        "INSERT INTO calls (org_id, call_id, heard_started_at) "
+        "VALUES ($1, 'a', to_timestamp(1700000000.123)), ($1, 'b', NULL), ('else', 'c', now())",
+        ORG,
+    )
+
+    [loaded] = await look(owner.ledger, ORG)
+
+    assert loaded.started_ms == {"a": 1_700_000_000_123}
+    assert {hold.call_id for hold in loaded.holds} == {"a", "b", "c"}
+
+
+# --- who holds a row for nobody ------------------------------------------------------------------
+
+
+async def test_a_claim_ends_what_it_waits_for_too_long(
+    bench: Bench, cable: tuple[Cable, str]
+) -> None:
+    """A statement of ours that hangs is ended after a second: then it was not written."""
+    path, dsn = cable
+    owner = await bench.owner(bench.ledger(dsn=dsn))
+    batch = owner.batch(charge(1, key="a"))
+    async with bench.locked():
+        writing = asyncio.create_task(owner.ledger.commit([batch]))
+        pid = await bench.waiting("lane")
+        path.cut()
+        with pytest.raises(OutcomeUnknown):
+            await writing
+
+        with pytest.raises(LedgerBusy):  # somebody else holds the row still
+            await owner.claim(ORG)
+        assert pid not in await bench.pids("lane")
+
+    await owner.claim(ORG)
+    assert owner.wallets[ORG].seq == 1
+    assert await stored(owner.ledger, batch.entries) == [None]
+
+
+async def test_a_claim_ends_a_statement_whose_commit_got_lost(
+    bench: Bench, cable: tuple[Cable, str]
+) -> None:
+    """No time-out ends a backend that did all but the commit and waits for the word to do that."""
+    path, dsn = cable
+    owner = await bench.owner(bench.ledger(dsn=dsn, statement_timeout_s=0.5))
+    batch = owner.batch(charge(1, key="a"))
+    path.lose_syncs = True
+    with pytest.raises(OutcomeUnknown):
+        await owner.ledger.commit([batch])
+    path.lose_syncs = False
+    assert await bench.pids("lane", HALF_DONE)
+
+    await owner.claim(ORG)
+
+    assert await stored(owner.ledger, batch.entries) == [None]
+    assert not await bench.pids("lane", HALF_DONE)
+
+
+async def test_a_claim_ends_what_a_stopped_node_left_half_sent(
+    bench: Bench, cable: tuple[Cable, str]
+) -> None:
+    """A node stopped between two packets holds the row: its successor does not wait for it."""
+    path, dsn = cable
+    stopped = await bench.owner(bench.ledger(dsn=dsn))
+    batch = stopped.batch(charge(1, key="a"))
+    path.lose_syncs = True
+    writing = asyncio.create_task(stopped.ledger.commit([batch]))
+    await path.lost.wait()
+    path.lose_syncs = False
+    assert await bench.pids("lane", HALF_DONE)
+
+    successor = Owner(bench.ledger("boot-2"), "boot-2")
+    await successor.claim(ORG)
+    await successor.write(charge(2, key="a"))
+
+    with pytest.raises(OutcomeUnknown):
+        await writing
+    assert await stored(successor.ledger, batch.entries) != list(batch.entries)
