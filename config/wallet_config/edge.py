@@ -1,6 +1,6 @@
 """Settings of the edge: HTTP, who may ask, and what Vapi sends and hears."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
@@ -150,6 +150,10 @@ class AuthSettings(Group):
         return ("HS256",) if self.jwt_secret else ("RS256", "ES256")
 
 
+PAYLOAD_NAMES: Final = ("timestamp", "body", "method", "url", "svix-id")
+"""What a signed payload may be made of.  Source: Vapi's OpenAPI, HMAC plan."""
+
+
 class VapiHmacSettings(Group):
     """The signature of a Vapi credential of kind hmac.  Source: Vapi's OpenAPI, HMAC plan."""
 
@@ -164,12 +168,16 @@ class VapiHmacSettings(Group):
         default="x-timestamp", min_length=1, description="Header that carries the time."
     )
     prefix: str = Field(default="", description="Text before the signature, such as sha256=.")
+    message_id_header: str = Field(
+        default="svix-id", min_length=1, description="The header that {svix-id} stands for."
+    )
     encoding: Literal["hex", "base64"] = Field(
         default="hex", description="How the signature is written."
     )
     payload_format: str = Field(
         default="{timestamp}.{body}",
-        description="What is signed, of {timestamp} and {body}; without a time no replay is seen.",
+        description="What is signed, of {timestamp}, {body}, {method}, {url}, {svix-id}; without a "
+        "time no replay is seen.",
     )
     secret_is_base64: bool = Field(
         default=False, description="The key is the base64 of the bytes to sign with."
@@ -186,9 +194,11 @@ class VapiHmacSettings(Group):
     def _signs_the_body(cls, payload_format: str) -> str:
         if payload_format.count("{body}") != 1:
             raise ValueError("must hold {body} once")
-        rest = payload_format.replace("{body}", "").replace("{timestamp}", "")
+        rest = payload_format
+        for name in PAYLOAD_NAMES:
+            rest = rest.replace(f"{{{name}}}", "")
         if "{" in rest or "}" in rest:
-            raise ValueError("may hold {timestamp} and {body}, and no other name in braces")
+            raise ValueError(f"no other names in braces than {', '.join(PAYLOAD_NAMES)}")
         return payload_format
 
 
@@ -203,6 +213,11 @@ class VapiSettings(Group):
     )
     hmac: VapiHmacSettings | None = Field(
         default=None, description="Signature of a Vapi credential of kind hmac."
+    )
+    server_credential_id: str = Field(
+        default="",
+        description="Credential at Vapi that its messages to `public_url` are sent with: without "
+        "it a secret that is set here would turn them away.",
     )
     refusal: Literal["payment-required", "spoken"] = Field(
         default="payment-required",

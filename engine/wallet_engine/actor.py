@@ -10,17 +10,18 @@ between reading the state and deciding, so the event loop serialises all decisio
 import logging
 from typing import TYPE_CHECKING
 
-from . import care, views
-from .commands import Check, Look, NoteStart, Query, Release, Reserve
+from . import care
+from .commands import Query, Release, Reserve
 from .errors import DeadlinePassed, LedgerFault, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
 from .loading import wallet_of
-from .mailbox import Decided, Due, Envelope, Held, Phase
+from .mailbox import Decided, Envelope, Held, Phase
 from .memory import Memory
 from .ports import Loaded, WalletBatch
+from .reading import read
 from .reasons import FLEET_STOPPED, SUSPENDED
 from .rules import decide
-from .wallet import Entry, Wallet, evolve, note_start
+from .wallet import Entry, Wallet, evolve
 
 if TYPE_CHECKING:
     from .node import Node
@@ -115,7 +116,7 @@ class WalletActor:
         ask = envelope.ask
         try:
             if isinstance(ask, Query):
-                self._hold_back(envelope, self._read(wallet, ask, envelope))
+                self._hold_back(envelope, read(self, ask, envelope))
                 return
             facts = self.memory.facts(envelope, wallet, fleet_stopped=self.node.fleet_stopped)
             decision = decide(wallet, ask, facts, self.node.clock.now_ms())
@@ -140,26 +141,6 @@ class WalletActor:
             self.node.undurable += 1
             if not self.in_flight:
                 self.node.lane.ready(self)
-
-    def _read(self, wallet: Wallet, query: Query, envelope: Envelope) -> Answer:
-        now_ms = self.node.clock.now_ms()
-        match query:
-            case Check():
-                stopped = self.node.fleet_stopped
-                ended = self.memory.facts(envelope, wallet, fleet_stopped=stopped).hold
-                body = views.check_call(wallet, query, ended, fleet_stopped=stopped, now_ms=now_ms)
-            case Look():
-                body = views.look(wallet, now_ms=now_ms)
-            case NoteStart():
-                note_start(wallet, query.call_id, query.heard_ms)
-                care.arm(self, query.call_id)
-                body = {}
-            case Due():
-                care.look_after(self, query.call_id, now_ms)
-                body = {}
-            case _:
-                raise AssertionError(query)
-        return Answer(Outcome.ANSWERED, body)
 
     # --- releasing --------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ ERRORS: Final[Mapping[type[errors.WalletError], tuple[HTTPStatus, str, str]]] = 
 
 def json_response(body: object, status: int = HTTPStatus.OK) -> web.Response:
     """Return `body` as compact JSON."""
-    return web.Response(body=to_json(body), status=status, headers=JSON_HEADERS)
+    return WholeResponse(body=to_json(body), status=status, headers=JSON_HEADERS)
 
 
 def answer_response(answer: Answer) -> web.Response:

@@ -147,6 +147,8 @@ class PostgresLedger:
             raise LedgerBusy(*error.args) from error
 
     async def _commit(self, wire: Wire, batches: Sequence[WalletBatch]) -> frozenset[str]:
+        if not batches:
+            return frozenset()
         in_order = sorted(batches, key=_org_id)
         statement, args = commit_of(in_order)
         [row] = await wire.fetch(statement, *args)

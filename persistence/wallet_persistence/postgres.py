@@ -8,7 +8,7 @@ its way leaves its outcome unknown.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -79,11 +79,12 @@ class Contended(NotCommitted):
 class Access:
     """How to reach the database, on whose behalf, and how long anything may take.
 
+    Directly: a pooler in between would lose the settings and the prepared statements.
     `boot` names this process for ever.  The server ends a statement after the same time as
     the client, so it goes on for no longer than a moment after nobody waits for it.
     """
 
-    dsn: str
+    dsn: str = field(repr=False)
     node: str
     boot: str
     connect_timeout_s: float = 5.0

@@ -9,8 +9,12 @@ from wallet_persistence.embedded import EmbeddedPostgres
 from wallet_persistence.migrate import migrate
 from wallet_testing.processes import Stage, staged
 
-IMPATIENT = {"WALLET_HTTP__REQUEST_DEADLINE_S": "1"}
-"""A node that says 503 after a second, so that an outage of a few seconds shows."""
+IMPATIENT = {
+    "WALLET_HTTP__REQUEST_DEADLINE_S": "1",
+    "WALLET_POSTGRES__STATEMENT_TIMEOUT_MS": "1000",
+    "WALLET_POSTGRES__LOCK_TIMEOUT_MS": "500",
+}
+"""A node that gives up after a second, so that an outage of a few seconds is a long one."""
 
 
 @pytest_asyncio.fixture

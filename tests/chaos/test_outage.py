@@ -42,7 +42,7 @@ async def test_postgres_is_shut_down_and_started_again(
 async def test_postgres_hangs_and_goes_on(
     impatient_stage: Stage, own_postgres: EmbeddedPostgres, traffic: Traffic
 ) -> None:
-    """A server that is stopped in mid-step commits later what its clients gave up on."""
+    """What the node gave up on may still be committed when the server goes on."""
     await opened(impatient_stage)
 
     async with traffic.running(WORKERS):
@@ -54,6 +54,7 @@ async def test_postgres_hangs_and_goes_on(
         await traffic.acknowledged(ACKNOWLEDGED_AROUND)
 
     await checked(impatient_stage, refused)
+    assert await impatient_stage.metric('wallet_fenced_total{cause="unknown"}') > 0
 
 
 async def opened(stage: Stage) -> None:

@@ -126,6 +126,11 @@ async def test_a_hold_is_stored_once_in_its_final_state(owner: Owner) -> None:
     assert [hold.call_id for hold in loaded.holds] == ["e"]
 
 
+async def test_nothing_to_write(owner: Owner) -> None:
+    """No batches are no error."""
+    assert await owner.ledger.commit([]) == frozenset()
+
+
 async def test_many_wallets_in_any_order(owner: Owner, ledgers: "Ledgers") -> None:
     """A full group is written whole, whatever the order of its wallets."""
     org_ids = [f"many-{(number * 37) % 128:03}" for number in range(128)]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,7 +144,7 @@ async def test_the_documents(database: str) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_the_interface_is_as_described(database: str) -> None:
+async def test_the_interface_is_as_described(database: str, tmp_path: Path) -> None:
     """Thousands of requests made from the description: no 500, and no answer that is not in it."""
     async with edge(database) as api:
         await api.open(10**9)
@@ -159,6 +160,7 @@ async def test_the_interface_is_as_described(database: str) -> None:
             "--seed=1",
             "--continue-on-failure",
             f"--checks={','.join(CHECKS)}",
+            cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

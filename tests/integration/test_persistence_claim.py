@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from wallet_engine.errors import LedgerBusy, OutcomeUnknown
 from wallet_engine.ports import Loaded, Taken
+from wallet_persistence.wire import Statement
 from wallet_testing.bench import HALF_DONE, OTHER, Bench, bench_on
 from wallet_testing.builders import ORG, admit, charge
 from wallet_testing.cable import Cable, cable_to
@@ -42,6 +44,38 @@ async def test_one_locked_wallet_does_not_hold_up_others(bench: Bench) -> None:
     assert [type(claim) for claim in claims.values()] == [Loaded, Loaded]
 
 
+async def test_claims_take_wallets_in_one_order(bench: Bench) -> None:
+    """Two that want the same wallets, named in opposite orders, queue up at the first of them."""
+    first, second = bench.ledger("boot-1"), bench.ledger("boot-2")
+    async with bench.locked() as in_between:
+        claims = [asyncio.create_task(first.activate([ORG, OTHER], owner="boot-1", tenure_ms=0))]
+        await bench.waiting("claims")
+        claims += [asyncio.create_task(second.activate([OTHER, ORG], owner="boot-2", tenure_ms=0))]
+        await bench.waiting("claims", count=2)
+        await in_between.execute("ROLLBACK")
+        found = await asyncio.gather(*claims)
+
+    assert [set(claimed) for claimed in found] == [{ORG, OTHER}] * 2
+
+
+async def test_a_commit_and_a_claim_take_wallets_in_one_order(bench: Bench) -> None:
+    """A claim that came first goes first; the commit that waited behind it is fenced."""
+    owner = await bench.owner(bench.ledger())
+    batches = [owner.batch(charge(1, org_id=org_id)) for org_id in (OTHER, ORG)]
+    successor = bench.ledger("boot-2")
+    async with bench.locked() as in_between:
+        claiming = asyncio.create_task(
+            successor.activate([ORG, OTHER], owner="boot-2", tenure_ms=0)
+        )
+        await bench.waiting("claims")
+        writing = asyncio.create_task(owner.ledger.commit(batches))
+        await bench.waiting("lane")
+        await in_between.execute("ROLLBACK")
+
+        assert set(await claiming) == {ORG, OTHER}
+        assert await writing == frozenset()
+
+
 async def test_who_was_waited_for_keeps_the_tenure(bench: Bench) -> None:
     """Of two that claim at once, the second to get the row finds it taken."""
     first, second = bench.ledger("boot-1"), bench.ledger("boot-2")
@@ -51,11 +85,39 @@ async def test_who_was_waited_for_keeps_the_tenure(bench: Bench) -> None:
             for ledger, boot in ((first, "boot-1"), (second, "boot-2"))
         ]
         await bench.waiting("claims", count=2)
-        await in_between.rollback()
+        await in_between.execute("ROLLBACK")
         found = [(await claim)[ORG] for claim in claims]
 
     [loser] = [claim for claim in found if isinstance(claim, Taken)]
     assert loser.owner == ("boot-2" if isinstance(found[1], Loaded) else "boot-1")
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_what_happens_between_the_statements_of_a_claim(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, gives_up: bool
+) -> None:
+    """A wallet that was taken before its holds were read is not half loaded, but tried again."""
+    ledger, rival = bench.ledger("boot-1"), bench.ledger("boot-2")
+    wire = ledger._claims[-1]
+    fetch = wire.fetch
+
+    async def fetch_then_lose(statement: Statement, *args: object) -> list[asyncpg.Record]:
+        monkeypatch.setattr(wire, "fetch", fetch)
+        rows = await fetch(statement, *args)
+        await rival.activate([ORG], owner="boot-2", tenure_ms=0)
+        if gives_up:
+            await rival.release([ORG], owner="boot-2")
+        return rows
+
+    monkeypatch.setattr(wire, "fetch", fetch_then_lose)
+    claims = await ledger.activate([ORG], owner="boot-1", tenure_ms=60_000)
+
+    claim = claims[ORG]
+    if gives_up:
+        assert isinstance(claim, Loaded)
+        assert claim.epoch == 3
+    else:
+        assert claim == Taken(ORG, "boot-2")
 
 
 async def test_a_claim_brings_when_calls_started(bench: Bench) -> None:

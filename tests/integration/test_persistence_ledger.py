@@ -17,7 +17,7 @@ from wallet_persistence.postgres import Access
 from wallet_testing.bench import OTHER, Bench, bench_on, create_wallets
 from wallet_testing.builders import ORG, admit, charge, credit, reserve
 from wallet_testing.cable import Cable, cable_to
-from wallet_testing.owners import Owner, look, stored
+from wallet_testing.owners import Owner, look, stored, stored_hold
 
 
 @pytest_asyncio.fixture
@@ -119,6 +119,25 @@ async def test_a_cancelled_caller_leaves_a_working_ledger(bench: Bench) -> None:
     await owner.write(charge(1, key="a"))
 
 
+async def test_a_statement_is_fenced_by_what_it_waited_for(bench: Bench) -> None:
+    """It began before the other committed, but decides on the row as that one left it."""
+    owner = await bench.owner(bench.ledger())
+    batch = owner.batch(reserve("c", pence=100))
+    beside = owner.batch(reserve("c", pence=100, org_id=OTHER))
+    async with bench.locked() as in_between:
+        writing = asyncio.create_task(owner.ledger.commit([batch, beside]))
+        await bench.waiting("lane")
+        bump = "UPDATE organizations SET epoch = epoch + 1 WHERE id = $1"
+        await in_between.execute(bump, ORG)
+        await in_between.execute("COMMIT")
+
+        assert await writing == {OTHER}
+
+    assert await stored(owner.ledger, batch.entries) == [None]
+    assert await stored_hold(owner.ledger, ORG, "c") is None
+    assert await stored_hold(owner.ledger, OTHER, "c") == beside.holds()["c"]
+
+
 # --- an answer is lost ---------------------------------------------------------------------------
 
 
@@ -156,7 +175,7 @@ async def test_a_claim_waits_for_a_late_commit(bench: Bench, cable: tuple[Cable,
             await writing
         claiming = asyncio.create_task(owner.claim(ORG))
         await bench.waiting("claims")
-        await in_between.rollback()
+        await in_between.execute("ROLLBACK")
         await claiming
 
     wallet = owner.wallets[ORG]

@@ -59,14 +59,16 @@ class Bench:
         return owner
 
     @asynccontextmanager
-    async def locked(self, org_id: str = ORG) -> AsyncIterator[asyncpg.transaction.Transaction]:
-        """Hold the row of a wallet, as a statement or a person in between would."""
+    async def locked(self, org_id: str = ORG) -> AsyncIterator[asyncpg.Connection]:
+        """Hold the row of a wallet, as a statement or a person in between would.
+
+        The transaction may be ended on the connection that is given.
+        """
         connection = await asyncpg.connect(self.dsn)
-        transaction = connection.transaction()
-        await transaction.start()
+        await connection.execute("BEGIN")
         await connection.execute("SELECT 1 FROM organizations WHERE id = $1 FOR UPDATE", org_id)
         try:
-            yield transaction
+            yield connection
         finally:
             connection.terminate()
 

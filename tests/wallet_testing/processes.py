@@ -111,6 +111,15 @@ class Stage:
         """Return what the wallet's own row says it holds."""
         return int(await self.connection.fetchval(HELD_SUM, org_id))
 
+    async def metric(self, name: str) -> float:
+        """Return what the node counted since it started; `name` with its labels."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.node.url}/metrics") as response,
+        ):
+            lines = (await response.text()).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
     async def drift(self) -> str:
         """Run `wallet audit`, and return what it said if it was not content."""
         code, output = await run_command("audit", settings={"WALLET_POSTGRES__DSN": self.dsn})

@@ -23,15 +23,24 @@ LONGEST_US = 6 * 3_600_000_000
 """A test that runs for longer than this, virtually, waits for what never comes."""
 
 
+TURNS_MAX = 300_000
+"""A loop that turns this often while no time passes goes round in circles: some seconds."""
+
+
 class _JumpingSelector(selectors.SelectSelector):
     """Instead of waiting it lets the time pass."""
 
     now_us = START_US
+    turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
+            self.turns += 1
+            if self.turns > TURNS_MAX:
+                raise AssertionError("the loop turns and turns, and no time passes")
             return ready
+        self.turns = 0
         if timeout is None:
             raise AssertionError("everything waits for something that never comes")
         self.now_us += max(1, math.ceil(timeout * 1_000_000))

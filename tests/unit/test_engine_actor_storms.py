@@ -1,0 +1,207 @@
+"""Storms: many callers, impatient and cancelled ones, on a ledger that fails in every way.
+
+Each storm is made from its seed alone, so a red one is red again.  In the end the ledger is
+well, and then everything must add up: what was answered is stored, once, as it was answered.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from wallet_engine.commands import Ask, Command, Commit, Reserve
+from wallet_engine.errors import DeadlinePassed, LedgerFault, LedgerUnavailable, Overloaded
+from wallet_engine.journal import Answer, Outcome, entry_answer
+from wallet_engine.limits import Limits
+from wallet_testing.builders import (
+    admit,
+    buy,
+    charge,
+    check,
+    credit,
+    extend,
+    heard,
+    kill,
+    look,
+    release,
+    resume,
+    suspend,
+)
+from wallet_testing.ledgers import Fault
+from wallet_testing.virtual_time import in_virtual_time
+from wallet_testing.world import World, a_world
+
+ORGS = ("org-1", "org-2", "org-3")
+ROUNDS = 40
+FORGIVEN = (DeadlinePassed, LedgerFault, LedgerUnavailable, Overloaded)
+"""What a caller may hear when the ledger fails; anything else is a bug."""
+
+
+@dataclass
+class Storm:
+    """One storm: who asked what, and heard what."""
+
+    world: World
+    luck: random.Random
+    asked: list[tuple[Ask, asyncio.Task[Answer]]] = field(default_factory=list)
+
+    def some_ask(self) -> Ask:
+        luck = self.luck
+        org_id = luck.choice(ORGS)
+        call_id = f"{org_id}-call-{luck.randrange(6)}"
+        key = f"k{luck.randrange(30)}"
+        asks: list[Ask] = [
+            charge(luck.randrange(1, 300), key=key, org_id=org_id),
+            buy(luck.randrange(1, 800), key=key, org_id=org_id),
+            credit(luck.randrange(1, 500), key=key, org_id=org_id),
+            admit(call_id, org_id=org_id),
+            admit(call_id, org_id=org_id),
+            admit(call_id, org_id=org_id, give_back=False),
+            extend(call_id, org_id=org_id, seconds=luck.randrange(1, 200)),
+            Commit(
+                org_id=org_id,
+                call_id=call_id,
+                actual_ms=luck.randrange(0, 400_000),
+                strict=False,
+            ),
+            release(call_id, org_id=org_id),
+            kill(call_id, org_id=org_id, key=key),
+            suspend(key=key, org_id=org_id),
+            resume(key=key, org_id=org_id),
+            resume(key=key, org_id=org_id),
+            check(call_id, org_id=org_id),
+            look(org_id=org_id),
+        ]
+        return luck.choice(asks)
+
+    async def blow(self) -> None:
+        """Ask a few things, and let one thing go wrong."""
+        world, luck = self.world, self.luck
+        for _ in range(luck.randrange(8)):
+            ask = self.some_ask()
+            timeout_s = luck.choice((0.02, 0.3, 5.0, 60.0))
+            self.asked += zip([ask], await world.asking(ask, timeout_s=timeout_s), strict=True)
+        match luck.randrange(10):
+            case 0:
+                world.ledger.next_commits(luck.choice(list(Fault)))
+            case 1:
+                world.ledger.hold_commits()
+            case 2:
+                world.ledger.hold_probes()
+            case 3:
+                world.ledger.away = True
+            case 4:
+                world.ledger.poison = {f"client:k{luck.randrange(30)}"}
+            case 5:
+                key = f"theirs-{len(self.asked)}-{world.clock.now_ms()}-{luck.random()}"
+                org_id = luck.choice(ORGS)
+                await world.ledger.take_over(org_id, credit(1, key=key, org_id=org_id))
+            case 6 if self.asked:
+                luck.choice(self.asked)[1].cancel()
+            case _:
+                self.calm()
+        await world.pass_time(seconds=luck.choice((0.0, 0.01, 0.1, 0.5, 2.0, 15.0)))
+
+    def calm(self) -> None:
+        """Let the ledger work again."""
+        self.world.ledger.away = False
+        self.world.ledger.poison = set()
+        self.world.ledger.let_commits_go()
+        self.world.ledger.let_probes_go()
+
+    def heard(self) -> list[tuple[Command, Answer]]:
+        """Return what callers heard of their commands."""
+        return [
+            (ask, task.result())
+            for ask, task in self.asked
+            if isinstance(ask, Command) and not task.cancelled() and not task.exception()
+        ]
+
+
+def what_was_answered_is_stored(storm: Storm) -> None:
+    created: set[tuple[str, object]] = set()
+    for command, answer in storm.heard():
+        if answer.outcome not in (Outcome.CREATED, Outcome.REPEATED):
+            continue
+        seq = answer.body["seq"]
+        assert isinstance(seq, int)
+        entry = storm.world.journal(command.org_id)[seq - 1]
+        assert answer == entry_answer(entry, outcome=answer.outcome)
+        if answer.outcome is Outcome.CREATED:
+            assert (command.org_id, seq) not in created, "two callers were told it was theirs"
+            created.add((command.org_id, seq))
+
+
+def money_adds_up(storm: Storm) -> None:
+    for org_id in ORGS:
+        journal = storm.world.journal(org_id)
+        assert sum(entry.amount_pence for entry in journal) == storm.world.balance(org_id)
+        row = storm.world.ledger.rows[org_id]
+        live = [hold for hold in row.holds.values() if hold.active]
+        assert sum(hold.reserved_pence for hold in live) == row.held_pence
+
+
+def nobody_holds_money_for_a_no(storm: Storm) -> None:
+    told_yes = {
+        (command.org_id, command.call_id)
+        for command, answer in storm.heard()
+        if isinstance(command, Reserve) and answer.outcome is not Outcome.REFUSED
+    }
+    told_to_come_back = {
+        (ask.org_id, ask.call_id)
+        for ask, _ in storm.asked
+        if isinstance(ask, Reserve) and not ask.give_back
+    }
+    for org_id in ORGS:
+        for hold in storm.world.ledger.rows[org_id].holds.values():
+            if hold.active:
+                assert (org_id, hold.call_id) in told_yes | told_to_come_back
+
+
+def nobody_was_charged_for_a_no(storm: Storm) -> None:
+    """A key under which everybody was refused is not in the journal."""
+    heard: dict[tuple[str, str], set[Outcome | None]] = {}
+    for ask, task in storm.asked:
+        if isinstance(ask, Command) and ask.key:
+            answered = not task.cancelled() and not task.exception()
+            outcome = task.result().outcome if answered else None
+            heard.setdefault((ask.org_id, ask.key), set()).add(outcome)
+    for (org_id, key), outcomes in heard.items():
+        if outcomes == {Outcome.REFUSED}:
+            assert key not in storm.world.ledger.rows[org_id].keys
+
+
+@pytest.mark.parametrize("seed", range(24))
+@in_virtual_time
+async def test_a_storm(seed: int) -> None:
+    """Whatever happened, in the end everyone is answered and everything adds up."""
+    luck = random.Random(seed)
+    limits = Limits(
+        remembered_keys=luck.choice((0, 1, 64)),
+        idle_s=luck.choice((1.0, 10.0)),
+        tenure_ms=luck.choice((0, 300)),
+        batch_entries_per_wallet=luck.choice((1, 3, 256)),
+        probe_batch=luck.choice((1, 512)),
+        mailbox_per_wallet=luck.choice((4, 1024)),
+    )
+    async with a_world(2000, orgs=ORGS, limits=limits) as world:
+        storm = Storm(world, luck)
+        for _ in range(ROUNDS):
+            await storm.blow()
+        storm.calm()
+        await world.pass_time(seconds=70)
+
+        errors = [task.exception() for _, task in storm.asked if not task.cancelled()]
+        assert {type(error) for error in errors if error} <= set(FORGIVEN)
+        assert (world.node.counts().waiting, world.node.counts().undurable) == (0, 0)
+        what_was_answered_is_stored(storm)
+        money_adds_up(storm)
+        nobody_holds_money_for_a_no(storm)
+        nobody_was_charged_for_a_no(storm)
+        for org_id in ORGS:
+            live = [hold for hold in world.ledger.rows[org_id].holds.values() if hold.active]
+            assert world.actor(org_id).wallet is not None
+            assert set(world.actor(org_id)._state().holds) == {hold.call_id for hold in live}
+        last = await world.ask(heard("org-1-call-0", seconds=60))
+        assert last.outcome in (Outcome.CREATED, Outcome.REPEATED)
