@@ -200,11 +200,18 @@ class PostgresLedger:
                 raise LedgerBusy(*error.args) from error
 
     async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
-        """Give up wallets; see the port."""
+        """Give up wallets, some hundreds at a time; see the port.
+
+        Raises:
+            LedgerBusy: also when one of the rows is locked; those before it were given up.
+        """
         ours = sorted(set(org_ids))
         async with self._claiming() as wire:
-            for first in range(0, len(ours), RELEASE_BATCH):
-                await wire.fetch(RELEASE, ours[first : first + RELEASE_BATCH], owner)
+            try:
+                for first in range(0, len(ours), RELEASE_BATCH):
+                    await wire.fetch(RELEASE, ours[first : first + RELEASE_BATCH], owner)
+            except Contended as error:
+                raise LedgerBusy(*error.args) from error
 
     async def due(self, *, shards: Sequence[int], before_ms: int, limit: int) -> Sequence[DueHold]:
         """Return what falls due in `shards`; see the port."""

@@ -44,6 +44,16 @@ async def test_one_locked_wallet_does_not_hold_up_others(bench: Bench) -> None:
     assert [type(claim) for claim in claims.values()] == [Loaded, Loaded]
 
 
+async def test_a_locked_wallet_cannot_be_given_up_now(bench: Bench) -> None:
+    """Who gives up hears that it has to come again."""
+    owner = await bench.owner(bench.ledger(statement_timeout_s=0.4))
+    async with bench.locked():
+        with pytest.raises(LedgerBusy):
+            await owner.ledger.release([ORG, OTHER], owner="boot-1")
+
+    await owner.ledger.release([ORG, OTHER], owner="boot-1")
+
+
 async def test_claims_take_wallets_in_one_order(bench: Bench) -> None:
     """Two that want the same wallets, named in opposite orders, queue up at the first of them."""
     first, second = bench.ledger("boot-1"), bench.ledger("boot-2")

@@ -155,7 +155,8 @@ def test_a_foreign_variable_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
         ("{body}", True),
         ("{timestamp}", False),
         ("{body}{body}", False),
-        ("{svix-id}.{body}", False),
+        ("{svix-id}.{body}", True),
+        ("{nonce}.{body}", False),
         ("{body}.{", False),
     ],
 )
