@@ -75,12 +75,8 @@ class Storm:
         return luck.choice(asks)
 
     async def blow(self) -> None:
-        """Ask a few things, and let one thing go wrong."""
+        """Let one thing go wrong, and ask a few things."""
         world, luck = self.world, self.luck
-        for _ in range(luck.randrange(8)):
-            ask = self.some_ask()
-            timeout_s = luck.choice((0.02, 0.3, 5.0, 60.0))
-            self.asked += zip([ask], await world.asking(ask, timeout_s=timeout_s), strict=True)
         match luck.randrange(10):
             case 0:
                 world.ledger.next_commits(luck.choice(list(Fault)))
@@ -93,14 +89,25 @@ class Storm:
             case 4:
                 world.ledger.poison = {f"client:k{luck.randrange(30)}"}
             case 5:
-                key = f"theirs-{len(self.asked)}-{world.clock.now_ms()}-{luck.random()}"
-                org_id = luck.choice(ORGS)
-                await world.ledger.take_over(org_id, credit(1, key=key, org_id=org_id))
+                await self.steal()
             case 6 if self.asked:
                 luck.choice(self.asked)[1].cancel()
+            case 7:
+                world.ledger.let_probes_go()
             case _:
                 self.calm()
+        for _ in range(luck.choice((0, 1, 3, 10))):
+            ask = self.some_ask()
+            timeout_s = luck.choice((0.02, 0.3, 5.0, 60.0))
+            self.asked += zip([ask], await world.asking(ask, timeout_s=timeout_s), strict=True)
         await world.pass_time(seconds=luck.choice((0.0, 0.01, 0.1, 0.5, 2.0, 15.0)))
+
+    async def steal(self) -> None:
+        """Let a second owner take a wallet, write, and perhaps keep it for a while."""
+        org_id = self.luck.choice(ORGS)
+        key = f"theirs-{self.luck.random()}"
+        theirs = credit(1, key=key, org_id=org_id)
+        await self.world.ledger.take_over(org_id, theirs, keep=self.luck.random() < 0.5)
 
     def calm(self) -> None:
         """Let the ledger work again."""
@@ -188,7 +195,7 @@ async def weather(seed: int) -> list[str]:
         tenure_ms=luck.choice((0, 300)),
         batch_entries_per_wallet=luck.choice((1, 3, 256)),
         probe_batch=luck.choice((1, 512)),
-        mailbox_per_wallet=luck.choice((4, 1024)),
+        mailbox_per_wallet=luck.choice((2, 1024)),
     )
     async with a_world(2000, orgs=ORGS, limits=limits) as world:
         storm = Storm(world, luck)

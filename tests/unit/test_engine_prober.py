@@ -150,18 +150,22 @@ async def test_a_busy_ledger_is_asked_again() -> None:
 
 @in_virtual_time
 async def test_what_is_decided_during_a_look_up_counts() -> None:
-    """A key decided and durable while its second look-up is out is a duplicate, not a new one."""
+    """A key was decided, stored and forgotten after its second look-up had found nothing."""
     async with a_world(limits=FORGETFUL) as world:
-        [first] = await world.asking(charge(100, key="k"))
-        await first
+        world.ledger.hold_commits()
         world.ledger.hold_probes()
-        [replay] = await world.asking(charge(100, key="k"))
-        [fresh] = await world.asking(charge(1, key="other"))
+        asked = await world.asking(charge(100, key="k"))
+        asked += await world.asking(charge(100, key="k"))
+        world.ledger.let_probes_go()
+        world.ledger.hold_probes()
+        await world.quiet()
+        assert world.actor().pending
+        world.ledger.let_commits_go()
+        await asked[0]
         world.ledger.let_probes_go()
 
-        assert (await replay).outcome is Outcome.REPEATED
-        assert (await fresh).outcome is Outcome.CREATED
-        assert world.balance() == 899
+        assert (await asked[1]).outcome is Outcome.REPEATED
+        assert world.balance() == 900
 
 
 @in_virtual_time
