@@ -50,6 +50,7 @@ async def bench(*, rounds: int, pressure: Pressure) -> str:
         WrongAnswers: some requests were not answered as they should; there is no report then.
     """
     program()
+    busy = os.getloadavg()[0]
     async with _prepared() as (system, operator, auditor, echo_bench):
         groups = await _groups(system, operator)
         runs = sum(
@@ -60,7 +61,7 @@ async def bench(*, rounds: int, pressure: Pressure) -> str:
             for group in groups:
                 await _peaks(echo_bench, group, rounds, pressure, lambda: progress.advance(task))
                 await _halves(echo_bench, group, pressure, lambda: progress.advance(task))
-        conditions = await _conditions(auditor, rounds, pressure)
+        conditions = await _conditions(auditor, rounds, pressure, busy)
     rows = [
         Row(
             name=workload.name,
@@ -150,10 +151,9 @@ async def _peaks(
     measuring: Bench, group: Group, rounds: int, pressure: Pressure, done: Callable[[], None]
 ) -> None:
     """Measure as hard as it goes, in turn: echo, workloads, echo, workloads."""
-    short = Pressure(threads=pressure.threads, connections=pressure.connections, seconds=WARM_UP_S)
-    await measuring.echoed(group.workloads[0], short)
+    await measuring.echoed(group.workloads[0], _brief(pressure))
     for workload in group.workloads:
-        await measuring.measured(workload, short)
+        await measuring.measured(workload, _brief(pressure))
         group.peaks[workload.name] = []
     for _ in range(rounds):
         group.echoes.append(await measuring.echoed(group.workloads[0], pressure))
@@ -163,15 +163,25 @@ async def _peaks(
             done()
 
 
+def _brief(pressure: Pressure) -> Pressure:
+    """Return the same pressure for as long as a warm-up takes."""
+    return Pressure(threads=pressure.threads, connections=pressure.connections, seconds=WARM_UP_S)
+
+
 async def _halves(
     measuring: Bench, group: Group, pressure: Pressure, done: Callable[[], None]
 ) -> None:
-    """Measure at half of the peak, by a pause of random length before each request."""
+    """Measure at half of the peak, by a pause of random length before each request.
+
+    How long the pause has to be is found by a short run: answers take their time too.
+    """
     for workload in group.workloads:
         rates = sorted(sample.rate for sample in group.peaks[workload.name])
-        peak = rates[len(rates) // 2]
-        # Each connection sends one request per cycle: its pause, and a millisecond or two.
-        delay_ms = max(1, round(pressure.connections * 1000 / (peak / 2)) - 2)
+        wanted_ms = 2 * pressure.connections * 1000 / rates[len(rates) // 2]
+        tried_ms = max(1, round(wanted_ms) - 1)
+        tried = await measuring.measured(workload, _brief(pressure), delay_ms=tried_ms)
+        took_ms = pressure.connections * 1000 / tried.rate
+        delay_ms = max(1, round(tried_ms + wanted_ms - took_ms))
         group.halves[workload.name] = []
         for _ in range(HALF_ROUNDS):
             sample = await measuring.measured(workload, pressure, delay_ms=delay_ms)
@@ -179,13 +189,16 @@ async def _halves(
             done()
 
 
-async def _conditions(auditor: Auditor, rounds: int, pressure: Pressure) -> dict[str, str]:
+async def _conditions(
+    auditor: Auditor, rounds: int, pressure: Pressure, busy: float
+) -> dict[str, str]:
     durable = [f"{it} {await auditor.setting(it)}" for it in ("fsync", "synchronous_commit")]
     packages = ("aiohttp", "uvloop", "asyncpg", "pydantic")
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}; {platform.system()}"
         f" {platform.release()}",
-        "shared": "wrk, the server and Postgres share these cores",
+        "shared": "wrk, the server and Postgres share these cores"
+        f"; load average before the run: {busy:.1f}",
         "Postgres": f"{await auditor.setting('server_version')}, {', '.join(durable)}",
         "Python": f"{platform.python_version()}, "
         + ", ".join(f"{it} {version(it)}" for it in packages),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ from .volley import LOCUSTFILES, PLAN_VARIABLE
 
 FEW_CALLS = 3
 """What the poorer wallet can pay of the calls that ring at once."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 PAGE_USERS, PAGE_SPAWN_RATE, PAGE_RUN_S = 20, 5, 300
 """What Locust's page proposes; a run from the page ends by itself, too."""
@@ -119,11 +122,22 @@ async def serve_page(arena: Arena, console: Console, *, port: int, minutes: int)
         console.print(
             f"Locust's page: http://127.0.0.1:{port} (Ctrl-C ends it, else {minutes} minutes)"
         )
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(minutes * 60):
-                    await process.wait()
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
+        await _until_closed(process, minutes * 60)
+
+
+async def _until_closed(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait for a child's end; Ctrl-C and the clock end it, and not what was begun around it."""
+    loop = asyncio.get_running_loop()
+    closed = asyncio.Event()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, closed.set)
+    ended, told = asyncio.create_task(process.wait()), asyncio.create_task(closed.wait())
+    try:
+        await asyncio.wait((ended, told), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await ended
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -17,9 +17,9 @@ CLOSE_S = 30
 """What wrk gets beyond its own time to end."""
 
 MISSING = (
-    "wrk is not installed, and the peak cannot be measured without it: Locust reaches half of"
-    " what this engine does.\nOn Debian and Ubuntu: apt install wrk.  On macOS: brew install wrk."
-    "  Elsewhere: https://github.com/wg/wrk"
+    "wrk is not installed, and nothing else here presses hard enough to find the peak.\n"
+    "On Debian and Ubuntu: apt install wrk; on macOS: brew install wrk;"
+    " elsewhere: https://github.com/wg/wrk"
 )
 
 

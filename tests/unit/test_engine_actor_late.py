@@ -9,6 +9,7 @@ from wallet_engine.errors import DeadlinePassed
 from wallet_engine.journal import Outcome, RefusalCode
 from wallet_engine.limits import Limits
 from wallet_testing.builders import admit, charge, commit
+from wallet_testing.ledgers import Fault
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import World, a_world
 
@@ -144,13 +145,15 @@ async def test_a_hold_of_the_api_is_kept() -> None:
         assert (await world.ask(admit(give_back=False))).body["duplicate"] is True
 
 
+@pytest.mark.parametrize("between", [0, 3], ids=["right behind", "later"])
 @in_virtual_time
-async def test_a_hold_that_somebody_was_promised_is_kept() -> None:
+async def test_a_hold_that_somebody_was_promised_is_kept(between: int) -> None:
     """The webhook is repeated while the first delivery waits: its caller is told yes."""
-    async with a_world() as world:
+    async with a_world(limits=Limits(batch_entries_per_wallet=1)) as world:
         world.ledger.hold_commits()
         [first] = await world.asking(admit(), timeout_s=0.2)
         await world.pass_time(seconds=0.1)
+        await world.asking(*(charge(1, key=f"k{number}") for number in range(between)))
         [second] = await world.asking(admit(), timeout_s=5)
         await world.pass_time(seconds=0.2)
         assert isinstance(first.exception(), DeadlinePassed)
@@ -159,6 +162,21 @@ async def test_a_hold_that_somebody_was_promised_is_kept() -> None:
 
         assert second.result().outcome is Outcome.REPEATED
         assert world.held() == 280
+
+
+@in_virtual_time
+async def test_a_hold_whose_every_caller_gave_up_is_given_back() -> None:
+    """The repeat waits longer than the first, but not long enough either."""
+    async with a_world(limits=Limits(batch_entries_per_wallet=1)) as world:
+        world.ledger.hold_commits()
+        await world.asking(admit(), timeout_s=0.2)
+        await world.asking(charge(1), admit(), timeout_s=0.4)
+        await world.pass_time(seconds=0.3)
+        world.ledger.next_commits(None, *[Fault.BUSY] * 4)
+        world.ledger.let_commits_go()
+        await world.pass_time(seconds=5)
+
+        assert world.held() == 0
 
 
 @in_virtual_time

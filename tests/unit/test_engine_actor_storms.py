@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from wallet_engine.commands import Ask, Command, Commit, Reserve
+from wallet_engine.deadlines import ends_ms
 from wallet_engine.errors import DeadlinePassed, LedgerFault, LedgerUnavailable, Overloaded
 from wallet_engine.journal import Answer, Outcome, entry_answer
 from wallet_engine.limits import Limits
@@ -100,7 +101,7 @@ class Storm:
             ask = self.some_ask()
             timeout_s = luck.choice((0.02, 0.3, 5.0, 60.0))
             self.asked += zip([ask], await world.asking(ask, timeout_s=timeout_s), strict=True)
-        await world.pass_time(seconds=luck.choice((0.0, 0.01, 0.1, 0.5, 2.0, 15.0)))
+        await world.pass_time(seconds=luck.choice((0.0, 0.01, 0.1, 0.5, 2.0, 15.0, 60.0)))
 
     async def steal(self) -> None:
         """Let a second owner take a wallet, write, and perhaps keep it for a while."""
@@ -186,6 +187,20 @@ def memory_is_what_is_stored(storm: Storm) -> None:
         assert wallet.holds == {key: hold for key, hold in row.holds.items() if hold.active}
 
 
+def nobody_talks_unpaid(storm: Storm) -> None:
+    """Whoever is past the paid time was told to end; whoever was told is in the journal."""
+    world = storm.world
+    told = {one.call_id for one in world.effects.killed}
+    for org_id in ORGS:
+        for hold in world.ledger.rows[org_id].holds.values():
+            if hold.active and hold.managed:
+                over = world.clock.now_ms() > ends_ms(hold, hold.opened_ms) + 1000
+                assert hold.killed or not over
+                assert hold.call_id in told or not hold.killed
+            if hold.active and not hold.killed:
+                assert hold.call_id not in told
+
+
 async def weather(seed: int) -> list[str]:
     """Let one storm blow, check what it left, and return what went wrong in it."""
     luck = random.Random(seed)
@@ -204,18 +219,21 @@ async def weather(seed: int) -> list[str]:
         storm.calm()
         await world.pass_time(seconds=70)
 
-        errors = [task.exception() for _, task in storm.asked if not task.cancelled()]
-        assert {type(error) for error in errors if error} <= set(FORGIVEN)
+        found = [task.exception() for _, task in storm.asked if not task.cancelled()]
+        errors = [type(error) for error in found if error]
+        assert set(errors) <= set(FORGIVEN)
         assert (world.node.counts().waiting, world.node.counts().undurable) == (0, 0)
         what_was_answered_is_stored(storm)
         money_adds_up(storm)
         nobody_holds_money_for_a_no(storm)
         nobody_was_charged_for_a_no(storm)
+        nobody_talks_unpaid(storm)
         for org_id in ORGS:  # whoever was fenced by the second owner hears of it when it writes
             last = await world.ask(credit(1, key="last", org_id=org_id))
             assert last.outcome is Outcome.CREATED
         memory_is_what_is_stored(storm)
-        return [*world.stats.causes, *(code for _, _, code in world.stats.answers)]
+        codes = [code for _, _, code in world.stats.answers]
+        return [*world.stats.causes, *codes, *(error.__name__ for error in errors)]
 
 
 @pytest.mark.parametrize("seed", range(16))

@@ -15,6 +15,7 @@ from wallet_testing.builders import (
     heard,
     kill,
     look,
+    note_start,
     reserve,
     resume,
     suspend,
@@ -228,6 +229,22 @@ async def test_time_that_is_not_durably_paid_ends_too() -> None:
 
         assert killed(world).keys() == {"call-1"}
         world.ledger.away = False
+
+
+@in_virtual_time
+async def test_a_repeated_start_stretches_nothing() -> None:
+    """The call is heard again while its extension waits to be written: that pays for nothing."""
+    async with a_world(1000, settings=UNCAPPED) as world:
+        await world.ask(admit())
+        await world.until(seconds=265)
+        world.ledger.hold_commits()
+        await world.until(seconds=280)
+        await world.asking(note_start())
+
+        await world.until(seconds=300 + SOON_S)
+
+        assert killed(world) == {"call-1": "money"}
+        world.ledger.let_commits_go()
 
 
 @in_virtual_time

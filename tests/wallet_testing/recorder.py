@@ -5,8 +5,8 @@ of a state that existed.  Nothing is assumed about requests that were never answ
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,23 +113,7 @@ class Recorder:
 
     async def faults(self, dsn: str) -> list[str]:
         """Hold all answers against the journals, and return whatever does not agree."""
-        journal = await _journal(dsn)
-        faults = []
-        for recorded in self.answers:
-            if recorded.answer.acknowledged:
-                faults += _acknowledged_faults(recorded, journal)
-            elif recorded.answer.status == 402:
-                faults += _refused_faults(recorded, journal)
-            elif recorded.answer.settled:
-                faults.append(f"{recorded.request}: {recorded.answer}")
-        return faults + self._created_twice()
-
-    def _created_twice(self) -> list[str]:
-        created: defaultdict[tuple[str, str], int] = defaultdict(int)
-        for it in self.answers:
-            if it.answer.status == 201:
-                created[it.request.org_id, it.request.stored_key] += 1
-        return [f"{key} was created {count} times" for key, count in created.items() if count > 1]
+        return faults_of(self.answers, await _journal(dsn))
 
     async def _sent(self, request: Request) -> Answer:
         headers = {**self._headers, **({"Idempotency-Key": request.key} if request.key else {})}
@@ -155,6 +139,23 @@ def recording_session() -> aiohttp.ClientSession:
 
 Row = Mapping[str, Any]
 Journal = Mapping[str, list[Row]]
+
+
+def faults_of(answers: Sequence[Recorded], journal: Journal) -> list[str]:
+    """Return whatever does not agree between answers and journals."""
+    faults = []
+    created = Counter(
+        (it.request.org_id, it.request.stored_key) for it in answers if it.answer.status == 201
+    )
+    for recorded in answers:
+        if recorded.answer.acknowledged:
+            faults += _acknowledged_faults(recorded, journal)
+        elif recorded.answer.status == 402:
+            faults += _refused_faults(recorded, journal)
+        elif recorded.answer.settled:
+            faults.append(f"{recorded.request}: {recorded.answer}")
+    twice = [f"{key} was created {count} times" for key, count in created.items() if count > 1]
+    return faults + twice
 
 
 async def _journal(dsn: str) -> Journal:
