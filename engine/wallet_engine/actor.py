@@ -15,7 +15,7 @@ from .commands import Query, Release, Reserve
 from .errors import DeadlinePassed, LedgerFault, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
 from .loading import wallet_of
-from .mailbox import Decided, Envelope, Held, Phase
+from .mailbox import Decided, Due, Envelope, Held, Phase
 from .memory import Memory
 from .ports import Loaded, WalletBatch
 from .reading import read
@@ -39,12 +39,13 @@ class WalletActor:
 
     `pending` are entries not yet durable, in order; the first `in_flight` of them are with
     the ledger.  `held` are answers not yet released.  `late` are calls whose hold became
-    durable for a caller who was told no, to be given back unless a repeat is told yes.
+    durable for a caller who was told no, to be given back unless a repeat is told yes; `told`
+    are calls that were told to end before that could be journaled, with the reason.
     """
 
     __slots__ = (
         "durable_seq", "held", "in_flight", "late", "mailbox", "memory", "node", "org_id",
-        "pending", "phase", "probing", "used_s", "wallet",
+        "pending", "phase", "probing", "told", "used_s", "wallet",
     )  # fmt: skip
 
     def __init__(self, org_id: str, node: "Node") -> None:
@@ -57,6 +58,7 @@ class WalletActor:
         self.pending: list[Entry] = []
         self.held: list[Held] = []
         self.late: dict[str, None] = {}
+        self.told: dict[str, str] = {}
         self.in_flight = 0
         self.probing = 0
         self.durable_seq = 0
@@ -301,6 +303,9 @@ class WalletActor:
         if self.wallet.suspended or self.node.fleet_ends_calls:
             reason = SUSPENDED if self.wallet.suspended else FLEET_STOPPED
             care.end_live_calls(self, reason)
+        self.told = {c: reason for c, reason in self.told.items() if c in self.wallet.holds}
+        for call_id, reason in self.told.items():
+            care.end(self, call_id, reason)
         for envelope in self._all_waiting():
             envelope.found = None
             self.probing += 1
@@ -317,10 +322,10 @@ class WalletActor:
         self.mailbox = [envelope for envelope in self.mailbox if not envelope.given_up]
 
     def _all_waiting(self) -> list[Envelope]:
-        """Take everyone who waits here, in order."""
+        """Take everyone who waits here, in order; timers are armed anew and ask again."""
         waiting = [held.envelope for held in self.held] + self.mailbox
         self.held, self.mailbox = [], []
-        return waiting
+        return [envelope for envelope in waiting if not isinstance(envelope.ask, Due)]
 
     def _drop_pending(self) -> None:
         self.node.undurable -= len(self.pending)

@@ -25,6 +25,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
         node.timers.arm(org_id, hold, _wallet(actor).started_ms(hold))
     elif hold is not None and entry.type != "call_kill":
         node.timers.drop(org_id, hold.call_id)
+        actor.told.pop(hold.call_id, None)
         node.effects.call_ended(org_id, hold.call_id)
     if entry.type == "call_kill":
         assert hold is not None, "a kill names its call"
@@ -51,7 +52,7 @@ def end_live_calls(actor: "WalletActor", reason: str) -> int:
         return 0
     living = [hold for hold in actor.wallet.holds.values() if not hold.killed]
     for hold in living:
-        _end(actor, hold.call_id, reason)
+        end(actor, hold.call_id, reason)
     return len(living)
 
 
@@ -60,7 +61,7 @@ def _end_those_before(actor: "WalletActor", suspend: Entry) -> None:
     wallet = _wallet(actor)
     for hold in list(wallet.holds.values()):
         if not hold.killed and (wallet.suspended or hold.opened_ms < suspend.at_ms):
-            _end(actor, hold.call_id, SUSPENDED)
+            end(actor, hold.call_id, SUSPENDED)
 
 
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
@@ -72,6 +73,8 @@ def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
     ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
     if now_ms >= deadlines.expiry_ms(hold, wallet.started_ms(hold)):
         actor.node.post_own(Expire(org_id=actor.org_id, call_id=call_id))
+    elif call_id in actor.told and not hold.killed:
+        end(actor, call_id, actor.told[call_id])
     elif not hold.managed or hold.killed:
         arm(actor, call_id)
     elif deadlines.may_grow(hold) and now_ms >= ends_ms - deadlines.EXTEND_BEFORE_MS:
@@ -80,7 +83,7 @@ def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
             then=lambda decided: _prolonged(actor, call_id, decided),
         )
     elif now_ms >= ends_ms:
-        _end(actor, call_id, CAP_REACHED)
+        end(actor, call_id, CAP_REACHED)
     else:
         arm(actor, call_id)
 
@@ -101,7 +104,7 @@ def _prolonged(actor: "WalletActor", call_id: str, decided: Decided) -> None:
         return
     ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
     if actor.node.clock.now_ms() >= ends_ms:
-        _end(actor, call_id, OUT_OF_MONEY)
+        end(actor, call_id, OUT_OF_MONEY)
     else:
         actor.node.effects.call_final(actor.org_id, call_id, ends_ms)
         arm(actor, call_id)
@@ -117,9 +120,11 @@ def _revive_final_calls(actor: "WalletActor") -> None:
             actor.node.post_own(Due(org_id=actor.org_id, call_id=hold.call_id))
 
 
-def _end(actor: "WalletActor", call_id: str, reason: str) -> None:
-    kill = Kill(org_id=actor.org_id, call_id=call_id, reason=reason, strict=False)
-    actor.node.post_own(kill)
+def end(actor: "WalletActor", call_id: str, reason: str) -> None:
+    """Tell one call to end, unless it is over."""
+    if call_id in _wallet(actor).holds:
+        kill = Kill(org_id=actor.org_id, call_id=call_id, reason=reason, strict=False)
+        actor.node.post_own(kill)
 
 
 def _wallet(actor: "WalletActor") -> "Wallet":

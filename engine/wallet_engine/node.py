@@ -171,6 +171,7 @@ class Node:
             self.post_own(due)
         over = bool(armed.end_reason) and now_ms >= armed.ends_ms
         if over and (armed.fired or not active):
+            actor.told[due.call_id] = armed.end_reason
             self.effects.call_killed(
                 due.org_id, due.call_id, armed.end_reason, since_ms=armed.ends_ms
             )

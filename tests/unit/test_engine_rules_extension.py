@@ -181,6 +181,14 @@ def test_a_hold_grows_up_to_the_cap() -> None:
     assert book.ask(prolong()).body["code"] == "call_ended"
 
 
+def test_the_last_extension_is_cut_to_the_cap() -> None:
+    """No second beyond it is set aside."""
+    book = managed(10_000, replace(BY_THE_SECOND, max_call_seconds=330))
+
+    assert entered(book.do(prolong())).held_delta_pence == 28
+    assert book.hold_of().paid_seconds == 330
+
+
 def test_two_calls_share_one_balance() -> None:
     """What one extension takes is not there for the other."""
     book = Book(280 + 280 + 56, settings=Settings(cap_policy=CapPolicy.MAX_CALL))

@@ -145,6 +145,13 @@ class World:
             task.cancel()
         await self.quiet()
 
+    def told(self) -> dict[str, str]:
+        """Return which calls were told to end, and why first."""
+        told: dict[str, str] = {}
+        for one in self.effects.killed:
+            told.setdefault(one.call_id, one.reason)
+        return told
+
     def second_of(self, entry: Entry) -> float:
         """Return how old the test was when `entry` was decided."""
         return (entry.at_ms - T0_MS) / 1000
