@@ -295,6 +295,7 @@ class WalletActor:
                 self.node.timers.drop(self.org_id, call_id)
         self.durable_seq = loaded.seq
         self.memory.restart(whole=loaded.seq == 0)
+        waiting = self._all_waiting()
         self.phase = Phase.ACTIVE
         for hold in loaded.holds:
             self.node.timers.arm(self.org_id, hold, self.wallet.started_ms(hold))
@@ -306,7 +307,7 @@ class WalletActor:
         self.told = {c: reason for c, reason in self.told.items() if c in self.wallet.holds}
         for call_id, reason in self.told.items():
             care.end(self, call_id, reason)
-        for envelope in self._all_waiting():
+        for envelope in waiting:
             envelope.found = None
             self.probing += 1
             self.node.prober.ask(self, envelope)
