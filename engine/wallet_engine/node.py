@@ -14,6 +14,7 @@ from .errors import (
     DeadlinePassed,
     LedgerError,
     Overloaded,
+    WalletError,
 )
 from .journal import Answer, Outcome
 from .lane import CommitLane
@@ -108,7 +109,11 @@ class Node:
         """
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        actor = self._actor(ask.org_id, now_s)
+        try:
+            actor = self._actor(ask.org_id, now_s)
+        except WalletError as error:
+            self.stats.decided(ask.verb, "error", type(error).__name__, 0.0)
+            raise
         if isinstance(ask, Query) and (answer := read_now(actor, ask)) is not None:
             self.stats.decided(ask.verb, "answered", "", 0.0)
             return answer

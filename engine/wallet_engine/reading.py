@@ -29,14 +29,14 @@ def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answe
     body: dict[str, object] = {}
     match query:
         case Check():
-            stopped, ended = node.fleet_stopped, None
+            ends, ended = node.fleet_ends_calls, None
             if envelope is not None:
-                ended = actor.memory.facts(envelope, wallet, fleet_stopped=stopped).hold
-            body = views.check_call(wallet, query, ended, fleet_stopped=stopped, now_ms=now_ms)
+                ended = actor.memory.facts(envelope, wallet, fleet_stopped=ends).hold
+            body = views.check_call(wallet, query, ended, fleet_stopped=ends, now_ms=now_ms)
         case Look():
             body = views.look(wallet, now_ms=now_ms)
         case NoteStart():
-            note_start(wallet, query.call_id, query.heard_ms)
+            note_start(wallet, query.call_id, min(query.heard_ms, now_ms))
             care.arm(actor, query.call_id)
         case Due():
             care.look_after(actor, query.call_id, now_ms)

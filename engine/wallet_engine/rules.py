@@ -176,8 +176,8 @@ def _extend(wallet: Wallet, command: Extend, facts: Facts, now_ms: int) -> Decis
     hold = wallet.holds.get(command.call_id)
     if hold is None:
         return _no_live_hold(command.call_id, facts)
-    if (stopped := _stopped(wallet, facts)) is not None:
-        return stopped
+    if wallet.suspended:
+        return _suspended()
     if hold.killed:
         return _call_ended(hold)
     if hold.managed and not deadlines.may_grow(hold):
@@ -197,8 +197,8 @@ def _prolong(wallet: Wallet, command: Prolong, facts: Facts, now_ms: int) -> Dec
     hold = wallet.holds.get(command.call_id)
     if hold is None:
         return _no_live_hold(command.call_id, facts)
-    if (stopped := _stopped(wallet, facts)) is not None:
-        return stopped
+    if wallet.suspended:
+        return _suspended()
     if hold.killed or not deadlines.may_grow(hold):
         return _call_ended(hold)
     tariff = hold.tariff
@@ -562,13 +562,17 @@ def _told(command: Commit) -> str:
     return f"Call {command.call_id}: {whole_seconds(command.actual_ms)} s"
 
 
+def _suspended() -> Refusal:
+    return Refusal(
+        code=RefusalCode.WALLET_SUSPENDED,
+        message="This wallet is suspended: no new calls or purchases.",
+        fields={"suspended": "org"},
+    )
+
+
 def _stopped(wallet: Wallet, facts: Facts) -> Refusal | None:
     if wallet.suspended:
-        return Refusal(
-            code=RefusalCode.WALLET_SUSPENDED,
-            message="This wallet is suspended: no new calls or purchases.",
-            fields={"suspended": "org"},
-        )
+        return _suspended()
     if facts.fleet_stopped:
         return Refusal(
             code=RefusalCode.WALLET_SUSPENDED,

@@ -1,5 +1,6 @@
 """The bench: durable decisions a second beside a bare echo, interleaved, as ratios of one run."""
 
+import json
 import os
 import platform
 from collections.abc import AsyncIterator, Callable
@@ -12,8 +13,8 @@ from rich.progress import Progress
 from .books import Auditor, auditing
 from .echo import echo_server
 from .measure import Bench, Sample, Workload
-from .messages import WEBHOOK, message
-from .operators import Operator, operating
+from .messages import STATUS_CHECK, WEBHOOK, message, status_check
+from .operators import Operator, PreparationFailed, operating
 from .system import OwnSystem, own_system
 from .tables import Reach, Row, conditions_text, markdown
 from .wrk import Pressure, program
@@ -144,6 +145,11 @@ async def _ringing(system: OwnSystem, operator: Operator) -> str:
             call_id = f"{prefix}{place * CALLS_PER_ORG + nth}"
             body = message("assistant-request", call_id=call_id, number_id=number_id)
             await operator.send(WEBHOOK, body, system.from_vapi())
+    # A check of an unknown call is answered well, too, and quicker.
+    checked = json.dumps(status_check(f"{prefix}0"))
+    answer = await operator.send(STATUS_CHECK, checked, system.from_vapi())
+    if not answer["held_pence"] or answer["endCall"]:
+        raise PreparationFailed(f"the call is not live: {answer}")
     return prefix
 
 
@@ -197,8 +203,8 @@ async def _conditions(
     return {
         "machine": f"{os.cpu_count()} cores, {_processor()}; {platform.system()}"
         f" {platform.release()}",
-        "shared": "wrk, the server and Postgres share these cores"
-        f"; load average before the run: {busy:.1f}",
+        "shared": "wrk, the server and Postgres share these cores, so CPU per request is the"
+        f" figure to trust; load average before the run: {busy:.1f}",
         "Postgres": f"{await auditor.setting('server_version')}, {', '.join(durable)}",
         "Python": f"{platform.python_version()}, "
         + ", ".join(f"{it} {version(it)}" for it in packages),

@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 
@@ -74,7 +75,7 @@ class Operator:
 
     async def ask(
         self, method: str, path: str, body: Mapping[str, object], *, key: str | None = None
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Send a request and return its answer.
 
         Raises:
@@ -88,19 +89,22 @@ class Operator:
             text = await response.text()
             if not response.ok:
                 raise PreparationFailed(f"{method} {path}: {response.status} {text}")
-            answer: dict[str, object] = json.loads(text)
+            answer: dict[str, Any] = json.loads(text)
             return answer
 
-    async def send(self, path: str, body: str, headers: Mapping[str, str]) -> None:
-        """Send a body as it is.
+    async def send(self, path: str, body: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Send a body as it is, and return its answer.
 
         Raises:
             PreparationFailed: the answer is not a yes.
         """
         url = f"{self._system.url}{path}"
         async with self._session.post(url, data=body, headers=headers) as response:
+            text = await response.text()
             if not response.ok:
-                raise PreparationFailed(f"{path}: {response.status} {await response.text()}")
+                raise PreparationFailed(f"{path}: {response.status} {text}")
+            answer: dict[str, Any] = json.loads(text)
+            return answer
 
     async def metrics(self) -> str:
         """Return what the engine counts, as Prometheus reads it."""

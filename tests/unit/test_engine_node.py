@@ -69,6 +69,19 @@ async def test_what_waits_for_a_wallet_to_load_is_bounded() -> None:
 
 
 @in_virtual_time
+async def test_who_finds_no_room_is_counted() -> None:
+    """An operator sees that callers are turned away, like every other answer."""
+    async with a_world(limits=Limits(mailbox_per_wallet=1)) as world:
+        world.stats.answers.clear()
+        world.ledger.hold_commits()
+        asked = await world.asking(charge(1, key="a"), charge(1, key="b"))
+        world.ledger.let_commits_go()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+        assert ("deduct", "error", "Overloaded") in world.stats.answers
+
+
+@in_virtual_time
 async def test_a_full_wallet_does_not_fill_the_node() -> None:
     """Another wallet is served as ever."""
     async with a_world(orgs=THREE, limits=Limits(undurable_per_wallet=2)) as world:

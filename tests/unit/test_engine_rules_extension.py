@@ -101,16 +101,15 @@ def test_an_extension_by_others_of_a_managed_call() -> None:
         (lambda book: book.do(release()), RefusalCode.CALL_ENDED),
         (lambda book: book.do(commit(seconds=1)), RefusalCode.CALL_ENDED),
         (lambda book: book.do(suspend()), RefusalCode.WALLET_SUSPENDED),
-        (lambda book: setattr(book, "fleet_stopped", True), RefusalCode.WALLET_SUSPENDED),
         (lambda book: book.do(kill()), RefusalCode.CALL_ENDED),
     ],
-    ids=["released", "settled", "suspended", "fleet", "killed"],
+    ids=["released", "settled", "suspended", "killed"],
 )
 @pytest.mark.parametrize("command", [extend(seconds=60), prolong()], ids=["extend", "prolong"])
 def test_what_is_not_extended(
     command: Command, spoil: Callable[[Book], object], code: RefusalCode
 ) -> None:
-    """Neither a call that ended, or was told to, nor any call of a suspended wallet or fleet."""
+    """Neither a call that ended, or was told to, nor any call of a suspended wallet."""
     book = Book(1000)
     book.do(admit())
     spoil(book)

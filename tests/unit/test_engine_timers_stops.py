@@ -110,6 +110,19 @@ async def test_the_fleet_is_stopped_but_calls_go_on() -> None:
 
 
 @in_virtual_time
+async def test_calls_of_a_stopped_fleet_are_extended() -> None:
+    """A call that shall go on goes on while there is money, not only until its hold is used up."""
+    async with a_world(1000) as world:
+        await world.ask(admit("a"))
+        world.node.stop_fleet(stopped=True, end_live_calls=False)
+
+        await world.until(seconds=310)
+
+        assert world.told() == {}
+        assert world.held() == 336
+
+
+@in_virtual_time
 async def test_the_fleet_goes_on() -> None:
     """After the switch is released calls start again, and a second stop ends them again."""
     async with a_world(1000) as world:
