@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import pytest_asyncio
 
+from wallet_testing.cable import Cable, cable_to
 from wallet_testing.processes import Stage, staged
-from wallet_testing.proxy import SlowAnswers
 from wallet_testing.recorder import Request
 from wallet_testing.traffic import Traffic
 
@@ -63,20 +62,18 @@ LOST = pytest.mark.parametrize(
 
 
 @pytest_asyncio.fixture
-async def slow(database: str) -> AsyncIterator[SlowAnswers]:
+async def cable(database: str) -> AsyncIterator[tuple[Cable, str]]:
     """Give a way to the database on which answers can be held back."""
-    port = urlsplit(database).port
-    assert port is not None
-    async with SlowAnswers(port).listening() as proxy:
-        yield proxy
+    async with cable_to(database) as laid:
+        yield laid
 
 
 @pytest_asyncio.fixture
-async def slow_stage(database: str, slow: SlowAnswers, tmp_path: Path) -> AsyncIterator[Stage]:
+async def slow_stage(
+    database: str, cable: tuple[Cable, str], tmp_path: Path
+) -> AsyncIterator[Stage]:
     """Give a stage whose node reaches its database that way."""
-    parts = urlsplit(database)
-    netloc = f"{parts.username}:{parts.password}@127.0.0.1:{slow.port}"
-    node_dsn = urlunsplit(parts._replace(netloc=netloc))
+    _, node_dsn = cable
     async with staged(database, tmp_path, node_dsn=node_dsn) as made:
         yield made
 
@@ -101,7 +98,7 @@ async def test_success_whose_answer_was_lost_on_its_way_to_the_caller(
 @LOST
 async def test_success_that_the_node_itself_never_heard_of(
     slow_stage: Stage,
-    slow: SlowAnswers,
+    cable: tuple[Cable, str],
     opening_pence: int,
     before: list[Request],
     lost: Request,
@@ -110,12 +107,13 @@ async def test_success_that_the_node_itself_never_heard_of(
     """Killed between the disk and the answer: the next process answers it as a success."""
     await opened(slow_stage, opening_pence, before)
 
-    slow.delay_s = ANSWER_DELAY_S
+    path, _ = cable
+    path.answer_delay_s = ANSWER_DELAY_S
     asked = asyncio.create_task(slow_stage.recorder.ask(lost))
     await slow_stage.until_journaled(lost)
     slow_stage.node.kill()
     assert (await asked).status == 0
-    slow.delay_s = 0.0
+    path.answer_delay_s = 0.0
     await slow_stage.node.start()
 
     await answered_as_a_success(slow_stage, lost, after)

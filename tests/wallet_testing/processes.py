@@ -17,7 +17,8 @@ import jwt
 from wallet_loadtests.node import NodeProcess, run_command
 from wallet_persistence.embedded import EmbeddedPostgres
 
-from .recorder import Recorder, Request, recording_session
+from .recorder import Recorder, Request, assistant_of, recording_session
+from .witness import Finding, findings
 
 POLL_S = 0.01
 UNTIL_S_MAX = 20.0
@@ -56,26 +57,25 @@ async def until(true: Callable[[], Awaitable[bool]], what: str) -> None:
         raise AssertionError(f"it never came to this: {what}") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stage:
-    """A database, a node on it, and a client who remembers all answers."""
+    """A database, a node on it, and a client who remembers all answers.
+
+    `node` is the one that clients talk to; `another_node` makes more of its kind.
+    """
 
     dsn: str
     node: NodeProcess
     recorder: Recorder
     connection: asyncpg.Connection
     token: str
+    another_node: Callable[[], NodeProcess]
 
     async def org(self, org_id: str, pence: int = 0) -> str:
-        """Create an org with so much money, and return its id."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.post(
-                f"{self.node.url}/admin/orgs", json={"org_id": org_id, "name": org_id}
-            ) as response,
-        ):
-            assert response.status == 201, await response.text()
+        """Create an org with so much money and an assistant, and return its id."""
+        await self._operator("POST", "/admin/orgs", {"org_id": org_id, "name": org_id})
+        assistant = f"/admin/assistants/{assistant_of(org_id)}"
+        await self._operator("PUT", assistant, {"org_id": org_id, "default": True})
         if pence:
             fields = {"amount_pence": pence, "type": "topup"}
             credit = Request(verb="credit", org_id=org_id, fields=fields, key="opening")
@@ -125,10 +125,23 @@ class Stage:
         code, output = await run_command("audit", settings={"WALLET_POSTGRES__DSN": self.dsn})
         return "" if code == 0 else f"audit ended with {code}:\n{output}"
 
+    async def findings(self) -> list[Finding]:
+        """Hold all answers until now against the journals."""
+        return await findings(self.recorder.answers, self.dsn)
+
     async def faults(self) -> list[str]:
         """Return whatever is wrong by now: answers against journals, and the audit."""
         drift = await self.drift()
-        return [*await self.recorder.faults(self.dsn), *([drift] if drift else [])]
+        told = [f"{it.wrong}: {it.text}" for it in await self.findings()]
+        return [*told, *([drift] if drift else [])]
+
+    async def _operator(self, method: str, path: str, body: Mapping[str, object]) -> None:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, self.node.url + path, json=body) as response,
+        ):
+            assert response.status in {200, 201}, await response.text()
 
     async def _rows(self, query: str, org_id: str) -> list[asyncpg.Record]:
         return await self.connection.fetch(query, org_id)
@@ -146,22 +159,41 @@ async def staged(
         node_dsn: how the node reaches the database, if not by `dsn`.
         settings: `WALLET_…` variables of the node.
     """
-    secret = secrets.token_urlsafe(48)
+    secret, vapi_secret = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     claims = {"scope": "operator", "exp": int(time.time()) + TOKEN_S}
     token = jwt.encode(claims, secret, algorithm="HS256")
-    node = NodeProcess(
-        dsn=node_dsn or dsn,
-        jwt_secret=secret,
-        vapi_secret=secrets.token_urlsafe(24),
-        log=folder / "node.log",
-        settings=settings,
-    )
+    nodes: list[NodeProcess] = []
+
+    def another_node() -> NodeProcess:
+        made = NodeProcess(
+            dsn=node_dsn or dsn,
+            jwt_secret=secret,
+            vapi_secret=vapi_secret,
+            log=folder / f"node-{len(nodes)}.log",
+            settings=settings,
+        )
+        nodes.append(made)
+        return made
+
     connection = await asyncpg.connect(dsn)
     try:
-        async with node, recording_session() as session:
-            recorder = Recorder(session, lambda: node.url, token)
-            yield Stage(dsn=dsn, node=node, recorder=recorder, connection=connection, token=token)
+        node = another_node()
+        await node.start()
+        async with recording_session() as session:
+            recorder = Recorder(session, lambda: stage.node.url, token, vapi_secret=vapi_secret)
+            stage = Stage(
+                dsn=dsn,
+                node=node,
+                recorder=recorder,
+                connection=connection,
+                token=token,
+                another_node=another_node,
+            )
+            yield stage
     finally:
+        for one in nodes:
+            if one.is_running:
+                await one.stop()
         await connection.close(timeout=POLL_S * 100)
 
 

@@ -1,17 +1,17 @@
-"""A client that remembers every answer, and afterwards holds the journal against them.
+"""A client that remembers every answer, so that they can be held against the journal afterwards.
 
-What was acknowledged must be there, once, as it was told; what was refused must have been told
-of a state that existed.  Nothing is assumed about requests that were never answered.
+It speaks the engine's own interface and, with the secret, also as Vapi does.
 """
 
+import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-import asyncpg
 
 ANSWER_S_MAX = 10.0
 """How long one answer may take: above every deadline of the engine."""
@@ -19,17 +19,27 @@ ANSWER_S_MAX = 10.0
 CALL_VERBS = frozenset({"reserve", "commit", "release"})
 """Verbs whose key is derived from the call.  Source: SPEC §4."""
 
-ROWS = """
--- Every decision in every journal.
-SELECT org_id, seq, idempotency_key, transaction_type, amount_pence, held_delta_pence,
-       balance_before_pence, balance_after_pence, held_after_pence
-FROM credit_transactions ORDER BY org_id, seq
-"""
+ADMISSION = "assistant-request"
+REPORT = "end-of-call-report"
+WEBHOOKS = {ADMISSION: "reserve", REPORT: "commit"}
+"""Messages of Vapi, and what each is journaled as."""
+
+CHECK = "check"
+
+CALL_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+"""When calls are reported to have begun: only how long they took is money."""
+
+REMEMBERED = (
+    "assistant", "assistantId", "balance_after_pence", "balance_before_pence", "balance_pence",
+    "code", "currentBalance", "current_balance_pence", "duplicate", "effectiveBalance",
+    "effective_balance_pence", "held_pence", "seq", "type",
+)  # fmt: skip
+"""What is kept of an answer: there are hundreds of thousands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One command as sent; a repeat is an equal one."""
+    """One command, question or message as sent; a repeat is an equal one."""
 
     verb: str
     org_id: str
@@ -38,14 +48,34 @@ class Request:
 
     @property
     def stored_key(self) -> str:
-        """What it is journaled under."""
+        """What it is journaled under; empty for a question."""
         if self.verb in CALL_VERBS:
             return f"{self.verb}:{self.fields['call_id']}"
-        return f"client:{self.key}"
+        if self.verb in WEBHOOKS:
+            return f"{WEBHOOKS[self.verb]}:{self.fields['call_id']}"
+        return "" if self.verb == CHECK else f"client:{self.key}"
+
+    @property
+    def path(self) -> str:
+        """Where it is sent."""
+        return "/api/vapi/webhook" if self.verb in WEBHOOKS else f"/v1/{self.verb}"
 
     def body(self) -> str:
         """What is sent."""
+        if self.verb in WEBHOOKS:
+            return json.dumps({"message": self._message()})
         return json.dumps({"org_id": self.org_id, **self.fields})
+
+    def _message(self) -> Mapping[str, object]:
+        found: dict[str, object] = {
+            "type": self.verb,
+            "call": {"id": self.fields["call_id"], "assistantId": assistant_of(self.org_id)},
+        }
+        if self.verb == REPORT:
+            seconds = int(str(self.fields["seconds"]))
+            found["startedAt"] = CALL_BEGAN.isoformat()
+            found["endedAt"] = (CALL_BEGAN + timedelta(seconds=seconds)).isoformat()
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,59 +104,100 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """An answer to a request; `seen_seq` is the last decision of its org known when it was sent."""
+    """An answer to a request; `seen_seq` is the last decision of its org known when it was sent.
+
+    `sent_s` is when that was, on the clock of the event loop.
+    """
 
     request: Request
     answer: Answer
     seen_seq: int
+    sent_s: float = 0.0
 
 
 class Recorder:
     """Sends commands to wherever `address` says at the moment, and remembers the answers."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, address: Callable[[], str], token: str
+        self,
+        session: aiohttp.ClientSession,
+        address: Callable[[], str],
+        token: str,
+        *,
+        vapi_secret: str = "",
     ) -> None:
         self._session = session
         self._address = address
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "X-Vapi-Secret": vapi_secret,
+            "Content-Type": "application/json",
+        }
         self._seen: defaultdict[str, int] = defaultdict(int)
+        self._counts: Counter[int] = Counter()
+        self._asking: set[asyncio.Timeout] = set()
         self.answers: list[Recorded] = []
+        self.listeners: list[Callable[[Recorded], None]] = []
 
-    async def ask(self, request: Request) -> Answer:
-        """Send a command once and return what came back, if anything did."""
+    async def ask(self, request: Request, *, patience_s: float | None = None) -> Answer:
+        """Send a request once and return what came back, if anything did.
+
+        After `patience_s` the caller hangs up.
+        """
         seen_seq = self._seen[request.org_id]
-        answer = await self._sent(request)
-        self.answers.append(Recorded(request=request, answer=answer, seen_seq=seen_seq))
-        if answer.acknowledged:
+        sent_s = asyncio.get_running_loop().time()
+        answer = await self._heard(request, patience_s)
+        kept = {name: answer.body[name] for name in REMEMBERED if name in answer.body}
+        recorded = Recorded(
+            request=request, answer=replace(answer, body=kept), seen_seq=seen_seq, sent_s=sent_s
+        )
+        self.answers.append(recorded)
+        self._counts[answer.status] += 1
+        if answer.acknowledged and "seq" in answer.body:
             self._seen[request.org_id] = max(self._seen[request.org_id], answer.body["seq"])
+        for listener in self.listeners:
+            listener(recorded)
         return answer
 
-    def count(self, status: int) -> int:
-        """Return how many answers had this status."""
-        return sum(it.answer.status == status for it in self.answers)
+    def hang_up(self) -> None:
+        """Hang up on everybody who has not answered yet."""
+        for patience in self._asking:
+            patience.reschedule(0)
+
+    def count(self, *statuses: int) -> int:
+        """Return how many answers had one of these statuses."""
+        return sum(self._counts[status] for status in statuses)
 
     @property
-    def acknowledged(self) -> list[Recorded]:
-        """The answers that said yes."""
-        return [it for it in self.answers if it.answer.acknowledged]
+    def acknowledged(self) -> int:
+        """How many answers said yes."""
+        return self.count(200, 201)
 
-    async def faults(self, dsn: str) -> list[str]:
-        """Hold all answers against the journals, and return whatever does not agree."""
-        return faults_of(self.answers, await _journal(dsn))
+    async def _heard(self, request: Request, patience_s: float | None) -> Answer:
+        try:
+            async with asyncio.timeout(patience_s) as patience:
+                self._asking.add(patience)
+                try:
+                    return await self._sent(request)
+                finally:
+                    self._asking.discard(patience)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return Answer(status=0)
 
     async def _sent(self, request: Request) -> Answer:
         headers = {**self._headers, **({"Idempotency-Key": request.key} if request.key else {})}
-        url = f"{self._address()}/v1/{request.verb}"
-        try:
-            async with self._session.post(url, data=request.body(), headers=headers) as response:
-                return Answer(
-                    status=response.status,
-                    body=json.loads(await response.read()),
-                    retry_after=response.headers.get("Retry-After", ""),
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            return Answer(status=0)
+        url = self._address() + request.path
+        async with self._session.post(url, data=request.body(), headers=headers) as response:
+            return Answer(
+                status=response.status,
+                body=json.loads(await response.read()),
+                retry_after=response.headers.get("Retry-After", ""),
+            )
+
+
+def assistant_of(org_id: str) -> str:
+    """Return the id of the assistant that answers an org's calls."""
+    return f"assistant-of-{org_id}"
 
 
 def recording_session() -> aiohttp.ClientSession:
@@ -135,78 +206,3 @@ def recording_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=ANSWER_S_MAX),
     )
-
-
-Row = Mapping[str, Any]
-Journal = Mapping[str, list[Row]]
-
-
-def faults_of(answers: Sequence[Recorded], journal: Journal) -> list[str]:
-    """Return whatever does not agree between answers and journals."""
-    faults = []
-    created = Counter(
-        (it.request.org_id, it.request.stored_key) for it in answers if it.answer.status == 201
-    )
-    for recorded in answers:
-        if recorded.answer.acknowledged:
-            faults += _acknowledged_faults(recorded, journal)
-        elif recorded.answer.status == 402:
-            faults += _refused_faults(recorded, journal)
-        elif recorded.answer.settled:
-            faults.append(f"{recorded.request}: {recorded.answer}")
-    twice = [f"{key} was created {count} times" for key, count in created.items() if count > 1]
-    return faults + twice
-
-
-async def _journal(dsn: str) -> Journal:
-    connection = await asyncpg.connect(dsn)
-    try:
-        found: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in await connection.fetch(ROWS):
-            found[row["org_id"]].append(dict(row))
-        return found
-    finally:
-        await connection.close()
-
-
-def _acknowledged_faults(recorded: Recorded, journal: Journal) -> list[str]:
-    request, body = recorded.request, recorded.answer.body
-    seq, rows = body["seq"], journal.get(request.org_id, [])
-    where = f"{request.org_id} seq {seq}, {request.stored_key}"
-    if not 1 <= seq <= len(rows):
-        return [f"{where}: acknowledged, and not in the journal"]
-    row = rows[seq - 1]
-    claims = (
-        ("seq", row["seq"], seq),
-        ("key", row["idempotency_key"], request.stored_key),
-        ("type", row["transaction_type"], body["type"]),
-        ("balance before", row["balance_before_pence"], body["balance_before_pence"]),
-        ("balance after", row["balance_after_pence"], body["balance_after_pence"]),
-        ("held after", row["held_after_pence"], body["held_pence"]),
-    )
-    faults = [
-        f"{where}: {name} is {stored}, the answer said {told}"
-        for name, stored, told in claims
-        if stored != told
-    ]
-    amount = request.fields.get("amount_pence")
-    if request.verb in {"deduct", "credit"}:
-        moved = amount if request.verb == "credit" else -int(str(amount))
-        if row["amount_pence"] != moved:
-            faults.append(f"{where}: {row['amount_pence']} p were moved, not {moved}")
-    if not recorded.answer.duplicate and seq <= recorded.seen_seq:
-        faults.append(f"{where}: decided after seq {recorded.seen_seq} was known, but before it")
-    return faults
-
-
-def _refused_faults(recorded: Recorded, journal: Journal) -> list[str]:
-    """A refusal must tell of a state that was durable, and not older than what was known."""
-    body, org_id = recorded.answer.body, recorded.request.org_id
-    told = (body["current_balance_pence"], body["effective_balance_pence"])
-    states = [
-        (row["balance_after_pence"], row["balance_after_pence"] - row["held_after_pence"])
-        for row in journal.get(org_id, [])
-    ]
-    if told in [(0, 0), *states][recorded.seen_seq :]:
-        return []
-    return [f"{org_id}: refused for {told}, which never was so after seq {recorded.seen_seq}"]

@@ -2,9 +2,11 @@
 
 import pytest
 
-from wallet_testing.recorder import Answer, Recorded, Request, Row, faults_of
+from wallet_testing.recorder import ADMISSION, CHECK, REPORT, Answer, Recorded, Request
+from wallet_testing.witness import Row, Wrong, findings_of
 
 ORG = "witness"
+
 CHARGE = Request(
     verb="deduct",
     org_id=ORG,
@@ -68,7 +70,7 @@ def test_answers_that_agree_with_the_journal() -> None:
         Recorded(request=CHARGE, answer=Answer(status=0), seen_seq=0),
     ]
 
-    assert faults_of(answers, {ORG: [OPENING, CHARGED]}) == []
+    assert findings_of(answers, {ORG: [OPENING, CHARGED]}) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_an_acknowledged_decision_that_the_journal_tells_otherwise(row: Row | No
     """Whatever differs from what the caller was told is a fault."""
     journal = [OPENING] if row is None else [OPENING, {**CHARGED, **row}]
 
-    assert faults_of([charged(201)], {ORG: journal}) != []
+    assert findings_of([charged(201)], {ORG: journal}) != []
 
 
 @pytest.mark.parametrize(
@@ -106,4 +108,93 @@ def test_an_acknowledged_decision_that_the_journal_tells_otherwise(row: Row | No
 )
 def test_answers_that_cannot_be(answers: list[Recorded]) -> None:
     """An answer may be wrong though each row is right."""
-    assert faults_of(answers, {ORG: [OPENING, CHARGED]}) != []
+    assert findings_of(answers, {ORG: [OPENING, CHARGED]}) != []
+
+
+# --- messages of Vapi, and reads ---------------------------------------------------------------
+
+LET_IN = Recorded(
+    request=Request(verb=ADMISSION, org_id=ORG, fields={"call_id": "c"}),
+    answer=Answer(status=200, body={"assistantId": "a"}),
+    seen_seq=0,
+)
+REPORTED = Recorded(
+    request=Request(verb=REPORT, org_id=ORG, fields={"call_id": "c", "seconds": 90}),
+    answer=Answer(status=200),
+    seen_seq=0,
+)
+HELD: Row = {
+    **OPENING,
+    "seq": 2,
+    "idempotency_key": "reserve:c",
+    "transaction_type": "reservation",
+    "amount_pence": 0,
+    "balance_before_pence": 1000,
+    "held_after_pence": 280,
+    "call_id": "c",
+}
+SETTLED: Row = {
+    **HELD,
+    "seq": 3,
+    "idempotency_key": "commit:c",
+    "transaction_type": "call_deduction",
+    "amount_pence": -100,
+    "uncollected_pence": 12,
+    "balance_after_pence": 900,
+    "held_after_pence": 0,
+}
+
+
+def looked(balance_pence: int, *, seen_seq: int) -> Recorded:
+    body = {"balance_pence": balance_pence, "effective_balance_pence": balance_pence}
+    request = Request(verb=CHECK, org_id=ORG, fields={"call_id": "none"})
+    return Recorded(request=request, answer=Answer(status=200, body=body), seen_seq=seen_seq)
+
+
+def test_messages_and_reads_that_agree_with_the_journal() -> None:
+    """A hold, a charge that was collected in part, and reads of states that were."""
+    answers = [LET_IN, REPORTED, looked(1000, seen_seq=1), looked(900, seen_seq=3)]
+
+    assert findings_of(answers, {ORG: [OPENING, HELD, SETTLED]}) == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rows", "wrong"),
+    [
+        pytest.param(LET_IN, [OPENING], Wrong.LOST, id="let in without a hold"),
+        pytest.param(
+            Recorded(request=LET_IN.request, answer=Answer(status=200), seen_seq=0),
+            [OPENING, HELD],
+            Wrong.OTHER,
+            id="let in, and nobody answers",
+        ),
+        pytest.param(REPORTED, [OPENING, HELD], Wrong.LOST, id="reported and not charged"),
+        pytest.param(
+            REPORTED,
+            [OPENING, HELD, {**SETTLED, "uncollected_pence": 0}],
+            Wrong.OTHER,
+            id="charged less than it cost",
+        ),
+        pytest.param(
+            REPORTED,
+            [OPENING, HELD, SETTLED, {**SETTLED, "seq": 4, "idempotency_key": "commit:c2"}],
+            Wrong.TWICE,
+            id="a call is charged twice",
+        ),
+        pytest.param(looked(500, seen_seq=0), [OPENING], Wrong.OTHER, id="read what never was"),
+        pytest.param(
+            looked(1000, seen_seq=3), [OPENING, HELD, SETTLED], Wrong.OTHER, id="read what is over"
+        ),
+        pytest.param(
+            Recorded(request=CHARGE, answer=refused(1000, seen_seq=1).answer, seen_seq=1),
+            [OPENING, CHARGED],
+            Wrong.OTHER,
+            id="refused, and done all the same",
+        ),
+    ],
+)
+def test_messages_and_reads_that_cannot_be(
+    recorded: Recorded, rows: list[Row], wrong: Wrong
+) -> None:
+    """Each is found for what it is."""
+    assert [it.wrong for it in findings_of([recorded], {ORG: rows})] == [wrong]
