@@ -1,0 +1,102 @@
+"""Runs many real faults in a row, and says what became of what was acknowledged meanwhile.
+
+PYTHONPATH=tests:loadtests python -m wallet_testing.faults --faults 200 --seed 1
+"""
+
+import asyncio
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .deck import DISK_FULL, KINDS, drawn
+from .report import Result, show
+from .scene import Scene, scene_in, suffer
+
+WORKERS = 12
+
+CALM = 30
+"""How many acknowledgements lie between two faults, at least."""
+
+BOOKS_EVERY = 20
+"""After so many faults the sums of all wallets are looked at; the whole audit comes last."""
+
+OUTAGE_S = (0.3, 7.0)
+"""How long an outage lasts: on both sides of what the node waits for."""
+
+PATIENCE_S = 5.0
+"""When a node gives up on a statement or a request: its default."""
+
+console = Console(width=120, soft_wrap=True)
+
+
+async def run(faults: int, seed: int, folder: Path, progress: Progress) -> Result:
+    """Set the scene, suffer the faults, and hold everything against the journals."""
+    dice = random.Random(seed)
+    suffered = []
+    drift: list[str] = []
+    async with scene_in(folder, seed=seed, patience_s=PATIENCE_S, outage_s=OUTAGE_S) as scene:
+        names = names_for(scene)
+        bar = progress.add_task("", total=faults)
+        async with scene.traffic.running(WORKERS):
+            await scene.traffic.acknowledged(CALM)
+            for number, name in zip(range(1, faults + 1), drawn(names, dice), strict=False):
+                progress.update(bar, description=f"{name:30}")
+                suffered.append((name, await suffer(scene, KINDS[name], dice)))
+                await scene.traffic.acknowledged(CALM)
+                if number % BOOKS_EVERY == 0:
+                    drift += await scene.books()
+                progress.advance(bar)
+        progress.update(bar, description="the books")
+        recorder = scene.stage.recorder
+        if audit := await scene.stage.drift():
+            drift.append(audit)
+        return Result(
+            seed=seed,
+            answers=len(recorder.answers),
+            acknowledged=recorder.acknowledged,
+            unavailable=recorder.count(503),
+            unanswered=recorder.count(0),
+            suffered=suffered,
+            findings=await scene.stage.findings(),
+            drift=drift,
+            troubles=[*scene.troubles, *scene.errors()],
+        )
+
+
+def names_for(scene: Scene) -> list[str]:
+    """Return the kinds of faults that can be made here."""
+    if scene.disk is not None:
+        return list(KINDS)
+    console.print(f"left out: {DISK_FULL!r}: no disk can be made here (it takes mount)")
+    return [name for name in KINDS if name != DISK_FULL]
+
+
+def main(
+    faults: Annotated[int, typer.Option(min=1, help="How many, of all kinds equally.")] = 200,
+    seed: Annotated[int, typer.Option(help="Draws the faults and what clients do.")] = 1,
+    logs: Annotated[Path | None, typer.Option(help="Keep the nodes' logs in this folder.")] = None,
+) -> None:
+    """Hurt a node, its Postgres and the path between them, with clients at work all the time.
+
+    Ends with 1 if anything acknowledged was lost or done twice, or anything else was wrong.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        tempfile.TemporaryDirectory(prefix="wallet-faults-") as temporary,
+        Progress(*columns, TimeElapsedColumn(), console=console) as progress,
+    ):
+        folder = logs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = asyncio.run(run(faults, seed, folder, progress))
+    show(result, console)
+    sys.exit(0 if result.is_good else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
