@@ -18,7 +18,7 @@ from .deck import DISK_FULL, KINDS, drawn
 from .report import Result, show
 from .scene import Scene, scene_in, suffer
 
-WORKERS = 12
+WORKERS = 16
 
 CALM = 30
 """How many acknowledgements lie between two faults, at least."""

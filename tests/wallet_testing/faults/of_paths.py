@@ -1,17 +1,22 @@
 """Faults of the path between node and Postgres: slow, silent, cut, and cut at a bad moment."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 
-from .scene import Scene, hurry
+from wallet_testing.cable import Cable
+from wallet_testing.processes import UNTIL_S_MAX
 
-LOST_S_MAX = 3.0
-"""How long to wait for the message that is to be lost: clients are at work all the time."""
+from .scene import Scene
+
+NOTICES = 0.5
+"""How often the server notices that its client is cut off."""
 
 DELAY_S = (0.01, 0.15)
 """How long each way takes when the path is slow, from and to."""
 
-ROLES = ("lane", "lane", "lane", "probes", "claims", "sweep", "")
+CLAIMS = "claims"
+ROLES = ("lane", "lane", "lane", "probes", "sweep", CLAIMS, "")
 """Whose message is lost: mostly that of the commits, or the next one, whosever it is."""
 
 
@@ -34,36 +39,50 @@ async def silent(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[st
 
 async def cut_in_a_message(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path when some bytes of a message are through; the server may not notice."""
-    scene.cable.of_role = dice.choice(ROLES)
+    _choose(scene.cable, dice)
     scene.cable.lose_after = dice.random()
-    await hurry(scene.cable.lost.wait(), LOST_S_MAX)
-    scene.cable.cut()
-    if dice.random() < 0.5:
+    await _cut_when_lost(scene)
+    if dice.random() < NOTICES:
         scene.cable.end_orphans()
-    scene.cable.heal()
     yield scene.org_ids
     scene.cable.end_orphans()
 
 
 async def cut_before_sync(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path before the last message of a statement: its backend waits for it, locked."""
-    scene.cable.of_role = dice.choice(ROLES)
+    _choose(scene.cable, dice)
     scene.cable.lose_syncs = True
-    await hurry(scene.cable.lost.wait(), LOST_S_MAX)
-    scene.cable.cut()
-    scene.cable.heal()
+    await _cut_when_lost(scene)
     yield scene.org_ids
     scene.cable.end_orphans()
 
 
 async def cut_before_answer(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path between a commit and its answer: it is done, and the node never hears."""
-    scene.cable.of_role = dice.choice(ROLES)
+    _choose(scene.cable, dice)
     scene.cable.lose_answers = True
-    await hurry(scene.cable.lost.wait(), LOST_S_MAX)
-    scene.cable.cut()
-    if dice.random() < 0.5:
+    await _cut_when_lost(scene)
+    if dice.random() < NOTICES:
         scene.cable.end_orphans()
-    scene.cable.heal()
     yield scene.org_ids
     scene.cable.end_orphans()
+
+
+def _choose(cable: Cable, dice: random.Random) -> None:
+    """Choose whose message is lost, and see to it that there will be one."""
+    cable.of_role = dice.choice(ROLES)
+    if cable.of_role == CLAIMS:
+        cable.cut()  # what is in doubt is claimed
+        cable.end_orphans()
+
+
+async def _cut_when_lost(scene: Scene) -> None:
+    """Wait for the loss, and cut the path.
+
+    Raises:
+        TimeoutError: nobody said anything that could be lost.
+    """
+    async with asyncio.timeout(UNTIL_S_MAX):
+        await scene.cable.lost.wait()
+    scene.cable.cut()
+    scene.cable.heal()

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ SERVER = {"max_connections": "60"}
 RECOVERY_S_MAX = 45.0
 """After this long a wallet that has not recovered never will."""
 
-THINK_S = 0.05
+THINK_S = 0.03
 HANG_UP_SHARE = 0.03
 
 NODE_BACKENDS = """
@@ -230,10 +230,3 @@ async def _database(postgres: EmbeddedPostgres, disk: SmallDisk | None) -> str:
     dsn = postgres.dsn_of(DATABASE)
     await migrate(dsn)
     return dsn
-
-
-async def hurry(work: Awaitable[object], seconds: float) -> None:
-    """Wait for something that may never come, and go on all the same."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await work
