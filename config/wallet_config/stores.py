@@ -17,6 +17,12 @@ class PostgresSettings(Group):
     connect_timeout_s: float = Field(
         default=5.0, gt=0, le=60, description="Seconds to open a connection: a node must not hang."
     )
+    start_patience_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a node which starts waits for a database that is away.",
+    )
     statement_timeout_ms: int = Field(
         default=5000,
         ge=100,

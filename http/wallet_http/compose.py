@@ -19,7 +19,7 @@ from wallet_engine.calls import Calls
 from wallet_engine.clock import SystemClock
 from wallet_engine.directory import Directory
 from wallet_engine.endings import Endings
-from wallet_engine.errors import WalletError
+from wallet_engine.errors import LedgerUnavailable, WalletError
 from wallet_engine.fleet import Fleet
 from wallet_engine.limits import Limits
 from wallet_engine.node import Node
@@ -32,7 +32,7 @@ from wallet_persistence.ledger import PostgresLedger
 from wallet_persistence.postgres import Access, open_pool
 from wallet_persistence.recorder import PostgresRecorder
 from wallet_persistence.survey import survey
-from wallet_persistence.verify import verify
+from wallet_persistence.verify import PASSING, verify
 
 from .admin import ORG_ROUTES
 from .auth import OneKey
@@ -49,7 +49,7 @@ from .providers.control_urls import ControlUrls
 from .providers.simulated import SimulatedControl
 from .providers.vapi_control import VapiControl
 from .routing import Route
-from .running import ended, follow, follow_once, settle_memory
+from .running import ended, follow, follow_once, patiently, settle_memory
 from .server import make_app
 from .services import Services
 from .survey import Survey
@@ -108,18 +108,15 @@ class Program:
         return self._listeners[0].port
 
     async def start(self) -> None:
-        """Connect, load, listen.
+        """Connect, load, listen.  A database that is away is waited for.
 
         Raises:
             StartError: something is not as it must be; nothing is left running.
         """
         try:
-            await self._start()
-        except BaseException as error:
-            await self._open.aclose()
-            if isinstance(error, WalletError):
-                raise StartError(str(error)) from error
-            raise
+            await patiently(self._start, self._open.aclose, self.settings.postgres.start_patience_s)
+        except WalletError as error:
+            raise StartError(str(error)) from error
 
     async def stop(self) -> None:
         """End in order: no more requests, what was decided becomes durable, connections close."""
@@ -254,6 +251,7 @@ async def check_database(dsn: str) -> None:
 
     Raises:
         StartError: what is wrong with it, a line for each.
+        LedgerUnavailable: the same, and it may pass.
     """
     checks = await verify(dsn)
     for check in checks:
@@ -261,6 +259,8 @@ async def check_database(dsn: str) -> None:
             log.warning("database: %s: %s", check.name, check.detail)
     if failed := [check for check in checks if not check.ok]:
         told = "\n".join(f"{check.name}: {check.detail}" for check in failed)
+        if all(check.name in PASSING for check in failed):
+            raise LedgerUnavailable(f"the database cannot be used:\n{told}")
         raise StartError(f"the database cannot be used (is it migrated? wallet migrate):\n{told}")
 
 

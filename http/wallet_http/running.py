@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 
 import uvloop
 
+from wallet_engine.backoff import Backoff
 from wallet_engine.clock import SystemClock
-from wallet_engine.errors import LedgerError
+from wallet_engine.errors import LedgerBusy, LedgerError, LedgerUnavailable, OutcomeUnknown
 from wallet_engine.ports import Ledger
 
 from .logs import DecisionLog, LineSink, configure_logs
@@ -22,6 +23,9 @@ CLOCK_S = 30.0
 
 GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave no cycles behind, so looking for them seldom is enough."""
+
+AWAY = (LedgerBusy, LedgerUnavailable, OutcomeUnknown)
+"""What says that the database is away, and not that something is wrong with it."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -61,14 +65,15 @@ def run(
 async def serve(program: Runnable, *, ready: Callable[[], Awaitable[None]] | None = None) -> None:
     """Run a program until SIGTERM or SIGINT; `ready` is awaited once it takes requests.
 
-    A second signal ends the process at once.
+    A signal before that ends it too.  A second signal ends the process at once.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
-        await program.start()
+        if not await _started(program, stop):
+            return
         try:
             log.info("The node takes requests on port %d", program.port)
             if ready is not None:
@@ -80,6 +85,40 @@ async def serve(program: Runnable, *, ready: Callable[[], Awaitable[None]] | Non
             await program.stop()
     finally:
         _restore_signals()
+
+
+async def _started(program: Runnable, stop: asyncio.Event) -> bool:
+    """Start the program, unless it is told to stop before: its database may be away for long."""
+    starting = asyncio.create_task(program.start(), name="wallet-start")
+    stopping = asyncio.create_task(stop.wait(), name="wallet-stop")
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        log.info("The node stops before it has started")
+        _restore_signals()
+        await ended(starting)
+        return False
+    stopping.cancel()
+    await starting
+    return True
+
+
+async def patiently(
+    work: Callable[[], Awaitable[None]], undo: Callable[[], Awaitable[None]], patience_s: float
+) -> None:
+    """Do `work`, again and again for so long while the database is away; failed, `undo` it."""
+    loop, backoff = asyncio.get_running_loop(), Backoff()
+    until_s = loop.time() + patience_s
+    while True:
+        try:
+            await work()
+        except BaseException as error:
+            await undo()
+            if not isinstance(error, AWAY) or loop.time() >= until_s:
+                raise
+            log.warning("The node waits for its database: %s", error)
+        else:
+            return
+        await asyncio.sleep(backoff.wait_s())
 
 
 def _restore_signals() -> None:

@@ -4,6 +4,7 @@ Reads only.  What the database has beyond that is nobody's business, except an i
 wallets' own table, which would make every decision slower.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,17 @@ from wallet_engine.errors import LedgerUnavailable
 from wallet_engine.sharding import SHARD_COUNT, SHARD_HASH, shard_of
 
 from .migrate import HEAD, connect, revision_of
+from .postgres import asking
 from .schema import expected_objects, found_objects
+
+PATIENCE_S = 10.0
+"""How long the checks of one database may take: some hundred times what they take."""
+
+REACHABLE = "reachable"
+SETTING = "setting "
+
+PASSING = frozenset({REACHABLE, f"{SETTING}transaction_read_only"})
+"""What may be wrong just now and right in a minute: a restart, a fail-over."""
 
 VERSION_MIN = 15
 """The oldest major version of Postgres that the schema and the statements are tested on."""
@@ -89,27 +100,33 @@ SETTINGS = (
 )
 
 
-async def verify(dsn: str) -> list[Check]:
+async def verify(dsn: str, *, patience_s: float = PATIENCE_S) -> list[Check]:
     """Look at everything that the engine needs of the database at `dsn`; changes nothing.
 
-    Without a connection there is one check, which failed.
+    Without a connection, or when it does not answer within `patience_s`, there is one check,
+    which failed.
     """
     try:
         connection = await connect(dsn)
+        try:
+            with asking():
+                return await asyncio.wait_for(_checks(connection), patience_s)
+        finally:
+            connection.terminate()  # nothing is under way, and it may be a dead one
     except LedgerUnavailable as error:
-        return [Check(name="reachable", ok=False, detail=str(error))]
-    try:
-        return [
-            Check(name="reachable", ok=True, detail=""),
-            _version_check(connection.get_server_version().major),
-            *await _settings_checks(connection),
-            await _revision_check(connection),
-            await _facts_check(connection),
-            await _shards_check(connection),
-            *await _object_checks(connection),
-        ]
-    finally:
-        await connection.close()
+        return [Check(name=REACHABLE, ok=False, detail=str(error))]
+
+
+async def _checks(connection: asyncpg.Connection) -> list[Check]:
+    return [
+        Check(name=REACHABLE, ok=True, detail=""),
+        _version_check(connection.get_server_version().major),
+        *await _settings_checks(connection),
+        await _revision_check(connection),
+        await _facts_check(connection),
+        await _shards_check(connection),
+        *await _object_checks(connection),
+    ]
 
 
 def _version_check(major: int) -> Check:
@@ -124,7 +141,7 @@ async def _settings_checks(connection: asyncpg.Connection) -> list[Check]:
 
 
 def _setting_check(setting: Setting, found: str) -> Check:
-    name = f"setting {setting.name}"
+    name = SETTING + setting.name
     if found in setting.wanted:
         return Check(name=name, ok=True, detail=found)
     detail = f"{found}, should be {setting.wanted[0]}: {setting.otherwise}"

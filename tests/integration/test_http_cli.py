@@ -170,7 +170,10 @@ async def test_a_key_of_this_machine(tmp_path: Path) -> None:
         (("verify", "--gates", "http://127.0.0.1:9"), {}, "does not answer"),
         (
             ("serve",),
-            {"WALLET_POSTGRES__DSN": "postgresql://wallet:hunter2@127.0.0.1:9/x"},
+            {
+                "WALLET_POSTGRES__DSN": "postgresql://wallet:hunter2@127.0.0.1:9/x",
+                "WALLET_POSTGRES__START_PATIENCE_S": "0",
+            },
             "the database cannot be used",
         ),
     ],

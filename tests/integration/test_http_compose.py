@@ -14,6 +14,7 @@ from wallet_config import (
     DefaultsSettings,
     EngineSettings,
     HttpSettings,
+    PostgresSettings,
     Settings,
     VapiHmacSettings,
     VapiSettings,
@@ -86,7 +87,11 @@ async def test_every_decision_and_refusal_is_logged(database: str) -> None:
 )
 async def test_it_says_why_it_does_not_start(empty_database: str, dsn: str, reason: str) -> None:
     """A database that is away, or was never migrated."""
-    settings = Settings(environment="test", http=HttpSettings(port=0))
+    settings = Settings(
+        environment="test",
+        http=HttpSettings(port=0),
+        postgres=PostgresSettings(start_patience_s=0),
+    )
     program = Program(
         settings,
         dsn=empty_database if dsn == "empty" else dsn,

@@ -39,6 +39,19 @@ async def test_unreachable_server() -> None:
     assert "secret" not in check.detail
 
 
+async def test_a_database_that_does_not_answer(database: str) -> None:
+    """Is not waited for for ever: it is as good as away."""
+    connection = await asyncpg.connect(database)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE schema_facts")
+            [check] = await verify(database, patience_s=0.1)
+    finally:
+        await connection.close()
+
+    assert (check.name, check.ok) == ("reachable", False)
+
+
 async def test_newer_database_serves(database: str) -> None:
     """What a newer program has migrated has all that this one needs: migrations only add."""
     await execute(database, "UPDATE alembic_version SET version_num = '9999'")

@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from wallet_loadtests.node import NodeError
+
 from .deck import DISK_FULL, KINDS, drawn
 from .report import Result, show
 from .scene import Scene, scene_in, suffer
@@ -37,36 +39,43 @@ console = Console(width=120, soft_wrap=True)
 
 async def run(faults: int, seed: int, folder: Path, progress: Progress) -> Result:
     """Set the scene, suffer the faults, and hold everything against the journals."""
-    dice = random.Random(seed)
-    suffered = []
-    drift: list[str] = []
     async with scene_in(folder, seed=seed, patience_s=PATIENCE_S, outage_s=OUTAGE_S) as scene:
-        names = names_for(scene)
-        bar = progress.add_task("", total=faults)
-        async with scene.traffic.running(WORKERS):
-            await scene.traffic.acknowledged(CALM)
-            for number, name in zip(range(1, faults + 1), drawn(names, dice), strict=False):
-                progress.update(bar, description=f"{name:30}")
-                suffered.append((name, await suffer(scene, KINDS[name], dice)))
-                await scene.traffic.acknowledged(CALM)
-                if number % BOOKS_EVERY == 0:
-                    drift += await scene.books()
-                progress.advance(bar)
-        progress.update(bar, description="the books")
-        recorder = scene.stage.recorder
-        if audit := await scene.stage.drift():
-            drift.append(audit)
-        return Result(
-            seed=seed,
-            answers=len(recorder.answers),
-            acknowledged=recorder.acknowledged,
-            unavailable=recorder.count(503),
-            unanswered=recorder.count(0),
-            suffered=suffered,
-            findings=await scene.stage.findings(),
-            drift=drift,
-            troubles=[*scene.troubles, *scene.errors()],
-        )
+        result = Result(seed=seed)
+        try:
+            async with scene.traffic.running(WORKERS):
+                await _suffer_all(scene, faults, result, progress)
+        except* (AssertionError, TimeoutError, NodeError) as errors:
+            # The run is over, and what was acknowledged until then counts all the same.
+            scene.troubles += [repr(error) for error in errors.exceptions]
+        await _count(scene, result)
+        return result
+
+
+async def _suffer_all(scene: Scene, faults: int, result: Result, progress: Progress) -> None:
+    dice = random.Random(result.seed)
+    names = names_for(scene)
+    bar = progress.add_task("", total=faults)
+    await scene.traffic.acknowledged(CALM)
+    for number, name in zip(range(1, faults + 1), drawn(names, dice), strict=False):
+        progress.update(bar, description=f"{name:30}")
+        result.suffered.append((name, await suffer(scene, KINDS[name], dice)))
+        await scene.traffic.acknowledged(CALM)
+        if number % BOOKS_EVERY == 0:
+            result.drift += await scene.books()
+        progress.advance(bar)
+
+
+async def _count(scene: Scene, result: Result) -> None:
+    """Hold everything against the journals, now that nobody is at work."""
+    recorder = scene.stage.recorder
+    result.answers = len(recorder.answers)
+    result.acknowledged = recorder.acknowledged
+    result.unavailable = recorder.count(503)
+    result.unanswered = recorder.count(0)
+    result.findings = await scene.stage.findings()
+    if audit := await scene.stage.drift():
+        result.drift.append(audit)
+    result.troubles = [*scene.troubles, *scene.errors()]
 
 
 def names_for(scene: Scene) -> list[str]:
@@ -99,4 +108,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

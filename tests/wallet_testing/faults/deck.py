@@ -10,6 +10,7 @@ DISK_FULL = "postgres: disk full"
 
 KINDS: Mapping[str, Fault] = {
     "node: killed": of_nodes.killed,
+    "node: started too early": of_nodes.started_early,
     "node: stopped": of_nodes.stopped,
     "node: replaced, then woken": of_nodes.replaced,
     "postgres: restarted": of_servers.restarted,

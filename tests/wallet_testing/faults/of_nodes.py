@@ -4,7 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 
+from wallet_testing.processes import shut_down
+
 from .scene import Scene
+
+HALF = 0.5
+
+FAR_S = 2.0
+"""How long answers take that arrive too late: a start takes some thirty of them."""
 
 WOKEN_S = 2.0
 """How long a woken node may try to write: longer than the tenure of whoever took over."""
@@ -15,6 +22,24 @@ async def killed(scene: Scene, _dice: random.Random) -> AsyncIterator[Sequence[s
     scene.stage.node.kill()
     await scene.stage.node.start()
     yield scene.org_ids
+
+
+async def started_early(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+    """Start the node while its database is down, or so far away that hardly anything arrives."""
+    node = scene.stage.node
+    node.kill()
+    is_down = dice.random() < HALF
+    if is_down:
+        await shut_down(scene.postgres)
+    else:
+        scene.cable.answer_delay_s = FAR_S
+    async with asyncio.TaskGroup() as group:
+        group.create_task(node.start())
+        await scene.outage(dice)
+        if is_down:
+            await scene.postgres.start()
+        scene.cable.heal()
+        yield scene.org_ids
 
 
 async def stopped(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:

@@ -15,8 +15,8 @@ NOTICES = 0.5
 DELAY_S = (0.01, 0.15)
 """How long each way takes when the path is slow, from and to."""
 
-CLAIMS = "claims"
-ROLES = ("lane", "lane", "lane", "probes", "sweep", CLAIMS, "")
+LANE, CLAIMS = "lane", "claims"
+ROLES = (LANE, LANE, LANE, "probes", "sweep", CLAIMS, "")
 """Whose message is lost: mostly that of the commits, or the next one, whosever it is."""
 
 
@@ -39,9 +39,9 @@ async def silent(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[st
 
 async def cut_in_a_message(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path when some bytes of a message are through; the server may not notice."""
-    _choose(scene.cable, dice)
+    await _choose(scene.cable, dice)
     scene.cable.lose_after = dice.random()
-    await _cut_when_lost(scene)
+    await _cut_when_lost(scene.cable)
     if dice.random() < NOTICES:
         scene.cable.end_orphans()
     yield scene.org_ids
@@ -50,39 +50,41 @@ async def cut_in_a_message(scene: Scene, dice: random.Random) -> AsyncIterator[S
 
 async def cut_before_sync(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path before the last message of a statement: its backend waits for it, locked."""
-    _choose(scene.cable, dice)
+    await _choose(scene.cable, dice)
     scene.cable.lose_syncs = True
-    await _cut_when_lost(scene)
+    await _cut_when_lost(scene.cable)
     yield scene.org_ids
     scene.cable.end_orphans()
 
 
 async def cut_before_answer(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
     """Cut the path between a commit and its answer: it is done, and the node never hears."""
-    _choose(scene.cable, dice)
+    await _choose(scene.cable, dice)
     scene.cable.lose_answers = True
-    await _cut_when_lost(scene)
+    await _cut_when_lost(scene.cable)
     if dice.random() < NOTICES:
         scene.cable.end_orphans()
     yield scene.org_ids
     scene.cable.end_orphans()
 
 
-def _choose(cable: Cable, dice: random.Random) -> None:
+async def _choose(cable: Cable, dice: random.Random) -> None:
     """Choose whose message is lost, and see to it that there will be one."""
-    cable.of_role = dice.choice(ROLES)
-    if cable.of_role == CLAIMS:
-        cable.cut()  # what is in doubt is claimed
+    role = dice.choice(ROLES)
+    if role == CLAIMS:  # what is in doubt is claimed
+        cable.of_role, cable.lose_answers = LANE, True
+        await _cut_when_lost(cable)
         cable.end_orphans()
+    cable.of_role = role
 
 
-async def _cut_when_lost(scene: Scene) -> None:
+async def _cut_when_lost(cable: Cable) -> None:
     """Wait for the loss, and cut the path.
 
     Raises:
         TimeoutError: nobody said anything that could be lost.
     """
     async with asyncio.timeout(UNTIL_S_MAX):
-        await scene.cable.lost.wait()
-    scene.cable.cut()
-    scene.cable.heal()
+        await cable.lost.wait()
+    cable.cut()
+    cable.heal()

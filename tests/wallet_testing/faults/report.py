@@ -22,11 +22,11 @@ class Result:
     """A whole run: what was suffered, and what was wrong."""
 
     seed: int
-    answers: int
-    acknowledged: int
-    unavailable: int
-    unanswered: int
-    suffered: list[tuple[str, list[Recovery]]]
+    answers: int = 0
+    acknowledged: int = 0
+    unavailable: int = 0
+    unanswered: int = 0
+    suffered: list[tuple[str, list[Recovery]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
