@@ -3,12 +3,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt load bench clean
+.PHONY: help run test check fmt load bench faults clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
+FAULTS ?= 200
+SEED ?= 1
 
 # The libraries are enough to run; the project itself is linked in, so a changed file is live.
 $(VENV)/.made:
@@ -57,6 +59,9 @@ load: $(VENV)/.dev ## put load on an engine of its own
 
 bench: $(VENV)/.dev ## measure the speed of the engine, as ratios within one run
 	@$(BIN)/python -m wallet_loadtests bench
+
+faults: $(VENV)/.dev ## hurt a node and its Postgres, FAULTS times (200), and count what was lost
+	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) --seed $(SEED)
 
 clean: ## remove .venv and the caches; .wallet, the data of `make run`, stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

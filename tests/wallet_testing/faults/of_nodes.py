@@ -2,11 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
 
 from wallet_testing.processes import shut_down
 
-from .scene import Scene
+from .scene import Ends, Scene
 
 HALF = 0.5
 
@@ -17,14 +16,14 @@ WOKEN_S = 2.0
 """How long a woken node may try to write: longer than the tenure of whoever took over."""
 
 
-async def killed(scene: Scene, _dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def killed(scene: Scene, _dice: random.Random) -> Ends:
     """Kill the node at once, and start it again."""
     scene.stage.node.kill()
     await scene.stage.node.start()
     yield scene.org_ids
 
 
-async def started_early(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def started_early(scene: Scene, dice: random.Random) -> Ends:
     """Start the node while its database is down, or so far away that hardly anything arrives."""
     node = scene.stage.node
     node.kill()
@@ -42,7 +41,7 @@ async def started_early(scene: Scene, dice: random.Random) -> AsyncIterator[Sequ
         yield scene.org_ids
 
 
-async def stopped(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def stopped(scene: Scene, dice: random.Random) -> Ends:
     """Stop the node in mid-step for a while, and let it go on."""
     scene.stage.node.pause()
     await scene.outage(dice)
@@ -50,7 +49,7 @@ async def stopped(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[s
     yield scene.org_ids
 
 
-async def replaced(scene: Scene, _dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def replaced(scene: Scene, _dice: random.Random) -> Ends:
     """Stop the node, have another take its wallets over, and wake the first too late.
 
     It sleeps until its callers' deadlines are over: before that it may rightly do for one who

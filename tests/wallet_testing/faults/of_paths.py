@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
 
 from wallet_testing.cable import Cable
 from wallet_testing.processes import UNTIL_S_MAX
 
-from .scene import Scene
+from .scene import Ends, Scene
 
 NOTICES = 0.5
 """How often the server notices that its client is cut off."""
@@ -20,7 +19,7 @@ ROLES = (LANE, LANE, LANE, "probes", "sweep", CLAIMS, "")
 """Whose message is lost: mostly that of the commits, or the next one, whosever it is."""
 
 
-async def slow(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def slow(scene: Scene, dice: random.Random) -> Ends:
     """Have everything under way for longer."""
     scene.cable.request_delay_s = dice.uniform(*DELAY_S)
     scene.cable.answer_delay_s = dice.uniform(*DELAY_S)
@@ -29,7 +28,7 @@ async def slow(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]
     yield scene.org_ids
 
 
-async def silent(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def silent(scene: Scene, dice: random.Random) -> Ends:
     """Let nothing through for a while; all of it comes late, from clients too that left."""
     scene.cable.hold()
     await scene.outage(dice)
@@ -37,7 +36,7 @@ async def silent(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[st
     yield scene.org_ids
 
 
-async def cut_in_a_message(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def cut_in_a_message(scene: Scene, dice: random.Random) -> Ends:
     """Cut the path when some bytes of a message are through; the server may not notice."""
     await _choose(scene.cable, dice)
     scene.cable.lose_after = dice.random()
@@ -48,7 +47,7 @@ async def cut_in_a_message(scene: Scene, dice: random.Random) -> AsyncIterator[S
     scene.cable.end_orphans()
 
 
-async def cut_before_sync(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def cut_before_sync(scene: Scene, dice: random.Random) -> Ends:
     """Cut the path before the last message of a statement: its backend waits for it, locked."""
     await _choose(scene.cable, dice)
     scene.cable.lose_syncs = True
@@ -57,7 +56,7 @@ async def cut_before_sync(scene: Scene, dice: random.Random) -> AsyncIterator[Se
     scene.cable.end_orphans()
 
 
-async def cut_before_answer(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def cut_before_answer(scene: Scene, dice: random.Random) -> Ends:
     """Cut the path between a commit and its answer: it is done, and the node never hears."""
     await _choose(scene.cable, dice)
     scene.cable.lose_answers = True

@@ -4,14 +4,13 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import asyncpg
 
 from wallet_testing.processes import shut_down
 
-from .scene import Scene
+from .scene import Ends, Scene
 
 GRAB_S = 0.05
 """How often connections that were given up are looked for."""
@@ -23,7 +22,7 @@ TERMINATION_GAP_S = 0.1
 """So often is one kind of connection ended: some of it in the middle of a statement."""
 
 
-async def restarted(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def restarted(scene: Scene, dice: random.Random) -> Ends:
     """Shut the server down in order, and start it again."""
     await shut_down(scene.postgres)
     await scene.outage(dice)
@@ -31,7 +30,7 @@ async def restarted(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence
     yield scene.org_ids
 
 
-async def crashed(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def crashed(scene: Scene, dice: random.Random) -> Ends:
     """End the whole server at once, by its own emergency stop or without any, and start it."""
     if dice.random() < 0.5:
         os.kill(scene.postgres.process.pid, signal.SIGQUIT)
@@ -43,7 +42,7 @@ async def crashed(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[s
     yield scene.org_ids
 
 
-async def backend_killed(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def backend_killed(scene: Scene, dice: random.Random) -> Ends:
     """Kill one of the node's backends: the server then ends all, and recovers by itself."""
     async with scene.administrator() as administrator:
         backends = await scene.backends(administrator)
@@ -56,7 +55,7 @@ async def backend_killed(scene: Scene, dice: random.Random) -> AsyncIterator[Seq
     yield scene.org_ids
 
 
-async def hung(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def hung(scene: Scene, dice: random.Random) -> Ends:
     """Stop every process of the server in mid-step for a while, and let them go on."""
     scene.postgres.pause()
     try:
@@ -66,14 +65,14 @@ async def hung(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]
     yield scene.org_ids
 
 
-async def all_terminated(scene: Scene, _dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def all_terminated(scene: Scene, _dice: random.Random) -> Ends:
     """End all of the node's connections from the server's side."""
     async with scene.administrator() as administrator:
         await administrator.execute(TERMINATE, list(await scene.backends(administrator)))
     yield scene.org_ids
 
 
-async def role_terminated(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def role_terminated(scene: Scene, dice: random.Random) -> Ends:
     """End the connections of one role, again and again."""
     async with scene.administrator() as administrator:
         role = dice.choice(sorted(set((await scene.backends(administrator)).values())))
@@ -85,7 +84,7 @@ async def role_terminated(scene: Scene, dice: random.Random) -> AsyncIterator[Se
     yield scene.org_ids
 
 
-async def read_only(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def read_only(scene: Scene, dice: random.Random) -> Ends:
     """Have the server refuse to write for a while, as one does that was a primary."""
     async with scene.administrator() as administrator:
         await administrator.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -96,7 +95,7 @@ async def read_only(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence
     yield scene.org_ids
 
 
-async def crowded(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def crowded(scene: Scene, dice: random.Random) -> Ends:
     """End the node's connections, and use up all that the server has for a while."""
     async with scene.administrator() as administrator:
         crowd: list[asyncpg.Connection] = []
@@ -115,7 +114,7 @@ async def crowded(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[s
     yield scene.org_ids
 
 
-async def disk_full(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def disk_full(scene: Scene, dice: random.Random) -> Ends:
     """Have no room for another page of any table for a while; the log has a disk of its own."""
     assert scene.disk is not None
     scene.disk.fill()
@@ -126,7 +125,7 @@ async def disk_full(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence
     yield scene.org_ids
 
 
-async def rows_locked(scene: Scene, dice: random.Random) -> AsyncIterator[Sequence[str]]:
+async def rows_locked(scene: Scene, dice: random.Random) -> Ends:
     """Lock the rows of some wallets for a while, as a person does who looks into them by hand."""
     org_ids = sorted(dice.sample(scene.org_ids, dice.randint(1, len(scene.org_ids) // 2)))
     async with scene.administrator() as administrator:

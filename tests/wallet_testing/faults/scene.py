@@ -3,8 +3,8 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,14 +172,18 @@ class Scene:
         return [line for line in lines if ERROR in line]
 
 
-Fault = Callable[[Scene, random.Random], AsyncIterator[Sequence[str]]]
-"""One kind of fault.  It yields when the fault has ended, with the wallets that it was about; once
-they work again it goes on, and cleans up or does more."""
+Ends = AsyncGenerator[Sequence[str], None]
+"""The ends of a fault, each with the wallets that it was about; once they work again it goes on,
+and cleans up or does more."""
+
+Fault = Callable[[Scene, random.Random], Ends]
+"""One kind of fault."""
 
 
 async def suffer(scene: Scene, fault: Fault, dice: random.Random) -> list[Recovery]:
     """Go through one fault, and return how quickly it was over after each of its ends."""
-    return [await scene.recovered(org_ids) async for org_ids in fault(scene, dice)]
+    async with aclosing(fault(scene, dice)) as ends:
+        return [await scene.recovered(org_ids) async for org_ids in ends]
 
 
 @asynccontextmanager
