@@ -137,7 +137,7 @@ class WalletActor:
         else:
             evolve(wallet, decision)
             self.memory.remember(decision)
-            self.node.residents.remembers(self)
+            self.node.remembers(self)
             self.pending.append(decision)
             self.held.append(Held(envelope, decision, decision.seq))
             self.node.undurable += 1
@@ -182,7 +182,7 @@ class WalletActor:
             for held in self.held
             if isinstance(held.decided, Replay) and not held.envelope.given_up
         }
-        for call_id in self.late.keys() - wanted:
+        for call_id in [call_id for call_id in self.late if call_id not in wanted]:
             del self.late[call_id]
             self.give_back(call_id)
 

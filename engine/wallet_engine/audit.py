@@ -1,4 +1,4 @@
-"""The audit of one wallet: its journal, replayed, must give what is stored.
+"""The audit of one wallet: its journal, replayed, must give what is stored, and answer what it says.
 
 Used on the database (`wallet audit`) and on every simulation.
 """
@@ -6,7 +6,9 @@ Used on the database (`wallet audit`) and on every simulation.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .commands import AssetType
 from .errors import WalletError
+from .recall import command_of, decided_again, key_of, same
 from .settings import Overrides, Settings
 from .wallet import Entry, Hold, Wallet, evolve
 
@@ -24,10 +26,19 @@ class StoredWallet:
     overrides: Overrides
 
 
-class Auditor:
-    """Replays one wallet's journal, row by row, and says where it does not hold together."""
+_BROKEN_ROW = (AssertionError, WalletError, LookupError, TypeError, ValueError)
+"""What reading a row raises that nobody of ours wrote."""
 
-    def __init__(self, org_id: str, defaults: Settings) -> None:
+
+class Auditor:
+    """Replays one wallet's journal, row by row, and says where it does not hold together.
+
+    With `decides` the rules decide each row again, which must give that row.  It only makes
+    sense under the defaults that the journal was written with.
+    """
+
+    def __init__(self, org_id: str, defaults: Settings, *, decides: bool = False) -> None:
+        self._decides = decides
         self._wallet = Wallet(org_id=org_id, settings=defaults, defaults=defaults)
         self._keys: set[str] = set()
         self._holds: dict[str, Hold] = {}
@@ -49,14 +60,36 @@ class Auditor:
             self.findings.append(f"{where}: earlier than the row before")
         if self._broken:
             return
+        self._recall(entry, where)
         try:
             evolve(wallet, entry)
-        except (AssertionError, WalletError, LookupError, TypeError, ValueError) as error:
+        except _BROKEN_ROW as error:
             self._broken = True
             self.findings.append(f"{where}: does not follow from the row before: {error}")
             return
         if entry.hold is not None:
             self._holds[entry.hold.call_id] = entry.hold
+
+    def _recall(self, entry: Entry, where: str) -> None:
+        """Read back what the row answers, and ask the rules once more."""
+        try:
+            command = command_of(entry)
+            if key_of(command, entry) != entry.key:
+                self.findings.append(f"{where}: {entry.key} is not the key of what it answers")
+            # Of a number that is bought, the description is completed when the number is known.
+            completed = entry.type == AssetType.PHONE_PROVISIONING
+            if command.fingerprint != entry.fingerprint and not completed:
+                self.findings.append(f"{where}: it answers another request than it records")
+            if not self._decides:
+                return
+            wallet, call_id = self._wallet, entry.call_id
+            ended = self._holds.get(call_id) if call_id not in wallet.holds and call_id else None
+            first = entry if entry.type == "adjustment" and call_id else None
+            again = decided_again(wallet, command, entry, first, ended)
+            if not same(again, entry):
+                self.findings.append(f"{where}: the rules say {again} of it, it is {entry}")
+        except _BROKEN_ROW as error:
+            self.findings.append(f"{where}: does not say what it answers: {error!r}")
 
     def finish(self, stored: StoredWallet, holds: Iterable[Hold]) -> list[str]:
         """Compare the replayed wallet with what is stored; return all findings."""

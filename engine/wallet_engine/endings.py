@@ -47,7 +47,7 @@ class Endings:
         self._clock = clock
         self._stats = stats
         self._live: dict[Key, Ending] = {}
-        self._warnings: set[asyncio.Task[None]] = set()
+        self._warnings: dict[asyncio.Task[None], None] = {}
 
     def __len__(self) -> int:
         """How many calls are being ended."""
@@ -71,8 +71,8 @@ class Endings:
         """Tell the caller that the money runs out; nothing depends on it."""
         seconds = max(0, (ends_ms - self._clock.now_ms()) // 1000)
         task = asyncio.create_task(self._warn(org_id, call_id, seconds), name="wallet-warning")
-        self._warnings.add(task)
-        task.add_done_callback(self._warnings.discard)
+        self._warnings[task] = None
+        task.add_done_callback(self._warnings.pop)
 
     async def stop(self) -> None:
         """Stop; another node goes on with what is not confirmed."""

@@ -34,7 +34,7 @@ class CommitLane:
         self._node = node
         self._ready: dict[WalletActor, None] = {}
         self._wake = asyncio.Event()
-        self.apart: set[asyncio.Task[None]] = set()
+        self.apart: dict[asyncio.Task[None], None] = {}
         self.busy_since_s = 0.0
 
     def ready(self, actor: WalletActor) -> None:
@@ -128,8 +128,8 @@ class CommitLane:
     def _write_apart(self, sent: Sequence[Sent]) -> None:
         """Isolate whoever spoils the group, beside the lane, which goes on with others."""
         task = asyncio.create_task(self._isolate(sent), name="wallet-isolate")
-        self.apart.add(task)
-        task.add_done_callback(self.apart.discard)
+        self.apart[task] = None
+        task.add_done_callback(self.apart.pop)
 
     async def _isolate(self, sent: Sequence[Sent]) -> None:
         for actor, batch in sent:

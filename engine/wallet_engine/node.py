@@ -88,6 +88,7 @@ class Node:
         self.activator = Activator(self)
         self.timers = Timers(self)
         self._waiting: dict[float, deque[Envelope]] = {}
+        self._watched = asyncio.Event()
         self._asking = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -157,6 +158,12 @@ class Node:
         if line is None:
             line = self._waiting[timeout_s] = deque()
         line.append(envelope)
+        self._watched.set()
+
+    def remembers(self, actor: WalletActor) -> None:
+        """Note that `actor` remembers something that it may forget when it rests."""
+        self.residents.remembers(actor)
+        self._watched.set()
 
     def post_own(self, ask: Ask, then: Callable[[Decided], None] | None = None) -> None:
         """Post what the engine asks of itself; `then` hears the outcome, if there is one."""
@@ -240,7 +247,7 @@ class Node:
                 ("prober", self.prober.run()),
                 ("activator", self.activator.run()),
                 ("timers", self.timers.run()),
-                ("ticker", self._every(TICK_S, self._tick)),
+                ("watch", self._watch()),
                 ("sweep", self._every(self.limits.sweep_s, self._sweep)),
             )
         ]
@@ -281,15 +288,27 @@ class Node:
                 log.exception("a periodic task met a bug; it goes on")
             await asyncio.sleep(seconds)
 
-    async def _tick(self) -> None:
+    async def _watch(self) -> None:
+        """Look at deadlines and at resting wallets, for as long as there are any."""
+        while True:
+            await self._watched.wait()
+            try:
+                self._tick()
+            except Exception:
+                log.exception("looking at deadlines met a bug; it goes on")
+            if not self._waiting and not self.residents.any_remembers:
+                self._watched.clear()
+            await asyncio.sleep(TICK_S)
+
+    def _tick(self) -> None:
         """Fail those whose deadline has passed."""
         now_s = self.loop_time()
-        late: set[str] = set()
+        late: dict[str, None] = {}
         for line in self._waiting.values():
             while line and (line[0].given_up or line[0].deadline_s <= now_s):
                 envelope = line.popleft()
                 if not envelope.given_up:
-                    late.add(envelope.ask.org_id)
+                    late[envelope.ask.org_id] = None
                 envelope.fail(
                     DeadlinePassed("No answer in time; a retry with the same key tells more.")
                 )

@@ -97,7 +97,7 @@ class Prober:
                     envelope.found = found[position]
                     actor.probed(envelope)
         finally:
-            for actor in {actor for actor, _ in batch}:
+            for actor in dict.fromkeys(actor for actor, _ in batch):
                 actor.memory.unpin(actor.durable_seq)
 
     async def _probe_apart(self, batch: list[Waiting]) -> None:

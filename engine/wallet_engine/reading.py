@@ -37,7 +37,8 @@ def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answe
             body = views.look(wallet, now_ms=now_ms)
         case NoteStart():
             note_start(wallet, query.call_id, min(query.heard_ms, now_ms))
-            care.arm(actor, query.call_id)
+            if (started_ms := wallet.started.get(query.call_id)) is not None:
+                node.timers.move(actor.org_id, query.call_id, started_ms)
         case Due():
             care.look_after(actor, query.call_id, now_ms)
         case _:

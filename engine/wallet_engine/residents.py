@@ -115,6 +115,11 @@ class Residents:
         """Note that `actor` remembers something that it may forget when it rests."""
         self._remembering[actor] = None
 
+    @property
+    def any_remembers(self) -> bool:
+        """Whether a wallet remembers something that it may forget when it rests."""
+        return bool(self._remembering)
+
     def rest(self, now_s: float) -> None:
         """Let wallets that are not used just now forget what the journal knows."""
         for actor in list(islice(self._remembering, REST_BATCH)):

@@ -67,9 +67,12 @@ Decision = Entry | Replay | Refusal
 def decide(wallet: Wallet, command: Command, facts: Facts, now_ms: int) -> Decision:
     """Say what `command` does to `wallet`, changing nothing.
 
+    For the wallet time never goes back, whatever its owners' clocks say.
+
     Raises:
         InvalidCommand: the command asks for settings that cannot be.
     """
+    now_ms = max(now_ms, wallet.last_ms)
     if facts.entry is not None:
         return _repeat(wallet, command, facts.entry, facts.hold, now_ms)
     match command:
@@ -525,7 +528,7 @@ def _entry(  # noqa: PLR0913  # one row has that many columns
         detail=detail,
         epoch=wallet.epoch,
         node=wallet.node,
-        at_ms=max(now_ms, wallet.last_ms),
+        at_ms=now_ms,
         hold=hold,
     )
 

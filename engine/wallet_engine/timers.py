@@ -37,6 +37,7 @@ class Armed(NamedTuple):
 
     due_ms: int
     ends_ms: int
+    started_ms: int
     end_reason: str
     fired: bool = False
 
@@ -65,8 +66,22 @@ class Timers:
         reason = ""
         if hold.managed and not hold.killed:
             reason = OUT_OF_MONEY if deadlines.may_grow(hold) else CAP_REACHED
-        armed = Armed(due_ms, ends_ms, reason)
+        armed = Armed(due_ms, ends_ms, started_ms, reason)
         self._set((org_id, hold.call_id), armed)
+
+    def move(self, org_id: str, call_id: str, started_ms: int) -> None:
+        """The clock of a call turns out to have started at `started_ms`: all moves with it."""
+        armed = self._armed.get((org_id, call_id))
+        if armed is None or armed.started_ms == started_ms:
+            return
+        later_ms = started_ms - armed.started_ms
+        moved = armed._replace(
+            due_ms=armed.due_ms + later_ms,
+            ends_ms=armed.ends_ms + later_ms,
+            started_ms=started_ms,
+            fired=False,
+        )
+        self._set((org_id, call_id), moved)
 
     def drop(self, org_id: str, call_id: str) -> None:
         """Forget a hold that is no longer live, or no longer ours."""

@@ -76,7 +76,7 @@ def audited(tamper: Tamper) -> list[str]:
     )
     holds = [*wallet.holds.values(), *book.ended.values()]
     rows, holds, stored = tamper(list(book.journal), holds, stored)
-    auditor = Auditor(ORG, wallet.defaults)
+    auditor = Auditor(ORG, wallet.defaults, decides=True)
     for row in rows:
         auditor.row(row)
     return auditor.finish(stored, holds)

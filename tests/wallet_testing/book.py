@@ -81,7 +81,7 @@ class Book:
     def audit(self) -> list[str]:
         """Replay the journal, compare with the wallet, and return what does not fit."""
         wallet = self.wallet
-        auditor = Auditor(ORG, wallet.defaults)
+        auditor = Auditor(ORG, wallet.defaults, decides=True)
         for entry in self.journal:
             auditor.row(entry)
         stored = StoredWallet(

@@ -187,7 +187,7 @@ def _seen(task: asyncio.Task[Answer]) -> None:
 
 def audit_row(world: World, org_id: str) -> list[str]:
     row = world.ledger.rows[org_id]
-    auditor = Auditor(org_id, world.node.defaults)
+    auditor = Auditor(org_id, world.node.defaults, decides=True)
     for entry in row.journal:
         auditor.row(entry)
     stored = StoredWallet(

@@ -1,0 +1,185 @@
+"""The oracle: whether journals, answers and calls agree.  Linear, because the journal is the order.
+
+The database's half of it is `wallet audit`, with the rules asked again for every row.  The
+clients' half: what was acknowledged is there, once, as told; what was refused or read was so
+at some moment between question and answer; a call that happened is booked at its cost.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from wallet_engine.audit import Auditor, StoredWallet
+from wallet_engine.commands import Command, Extend
+from wallet_engine.journal import Answer, Outcome, entry_answer
+from wallet_engine.memory_ledger import Row
+from wallet_engine.tariff import whole_seconds
+from wallet_engine.wallet import Entry
+
+from .history import Asked, Posted
+from .moments import Question, questions_of, unexplained
+from .universe import Universe
+
+PASS_THE_FLOOR = frozenset({"adjustment", "clawback", "settings_change"})
+"""Rows after which a wallet may be below its floor: the operator's, and refunds of payments."""
+
+
+def books(universe: Universe) -> list[str]:
+    """Return whatever does not agree; an empty list is a clean bill."""
+    wrong: list[str] = []
+    asked: defaultdict[str, list[Asked]] = defaultdict(list)
+    posted: defaultdict[str, list[Posted]] = defaultdict(list)
+    for one in universe.history.asked:
+        asked[one.ask.org_id].append(one)
+    for message in universe.history.posted:
+        posted[message.org_id].append(message)
+    for org_id, row in universe.server.truth.rows.items():
+        durable = universe.server.durable[org_id]
+        wrong += _audited(universe, org_id, row)
+        wrong += _floor_held(row)
+        wrong += _acknowledged(asked[org_id], row, durable)
+        questions: list[Question] = questions_of(asked[org_id], posted[org_id], durable)
+        wrong += unexplained(org_id, row, questions, universe.plan.settings)
+        wrong += _admitted(universe, posted[org_id], row, durable)
+    wrong += _booked(universe)
+    _count(universe)
+    return wrong
+
+
+def _audited(universe: Universe, org_id: str, row: Row) -> list[str]:
+    auditor = Auditor(org_id, universe.plan.settings, decides=True)
+    for entry in row.journal:
+        auditor.row(entry)
+    stored = StoredWallet(
+        org_id=org_id,
+        seq=row.seq,
+        epoch=row.epoch,
+        balance_pence=row.balance_pence,
+        held_pence=row.held_pence,
+        suspended=row.suspended,
+        overrides=row.overrides,
+    )
+    wrong = auditor.finish(stored, row.holds.values())
+    if sum(entry.amount_pence for entry in row.journal) != row.balance_pence:
+        wrong.append(f"{org_id}: money in is not money out and what is left")
+    return wrong
+
+
+def _floor_held(row: Row) -> Iterator[str]:
+    """Nobody spends below the floor; nothing but settlements goes below zero at all."""
+    for entry in row.journal:
+        after = entry.balance_after_pence - entry.held_after_pence
+        before = after - entry.amount_pence + entry.held_delta_pence
+        if after >= before or entry.type in PASS_THE_FLOOR:
+            continue
+        floor = 0
+        if entry.type == "call_deduction":
+            told = entry.detail.get("floor_pence", entry.detail.get("debt_limit_pence", 0))
+            assert isinstance(told, int)
+            floor = -abs(told)
+        if after < floor:
+            yield f"{entry.org_id} seq {entry.seq}: {entry.type} to {after}, the floor is {floor}"
+
+
+# --- what was acknowledged ---------------------------------------------------------------------
+
+
+def _acknowledged(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str]:
+    created: Counter[int] = Counter()
+    for one in asked:
+        answer = one.answer
+        if answer is None or answer.outcome not in (Outcome.CREATED, Outcome.REPEATED):
+            continue
+        seq = answer.body["seq"]
+        assert isinstance(seq, int)
+        assert isinstance(one.ask, Command)
+        where = f"{one.ask.org_id} seq {seq} for {one.client}"
+        if not 1 <= seq <= len(row.journal):
+            yield f"{where}: acknowledged, and not in the journal"
+            continue
+        entry = row.journal[seq - 1]
+        if durable[seq - 1] > one.done_tick:
+            yield f"{where}: acknowledged before it was durable"
+        yield from _as_told(where, one, entry, answer)
+        if answer.outcome is Outcome.CREATED:
+            created[seq] += 1
+            if seq <= one.known_seq:
+                yield f"{where}: asked after seq {one.known_seq} was known, and before it"
+            if durable[seq - 1] <= one.sent_tick:
+                yield f"{where}: was there before it was asked for"
+    for seq, count in created.items():
+        if count > 1:
+            yield f"{row.journal[seq - 1].org_id} seq {seq}: created {count} times"
+
+
+def _as_told(where: str, one: Asked, entry: Entry, answer: Answer) -> Iterator[str]:
+    command = one.ask
+    assert isinstance(command, Command)
+    if entry_answer(entry, outcome=answer.outcome).body != answer.body:
+        yield f"{where}: told {dict(answer.body)}, stored {entry}"
+    if command.fingerprint != entry.fingerprint:
+        yield f"{where}: answers {command} with {entry}"
+    if command.key and command.key != entry.key:
+        yield f"{where}: {entry.key} is not its key"
+    if not command.key and not (isinstance(command, Extend) and entry.call_id == command.call_id):
+        yield f"{where}: {entry} is no answer to {command}"
+
+
+# --- calls -------------------------------------------------------------------------------------
+
+
+def _admitted(
+    universe: Universe, posted: list[Posted], row: Row, durable: list[int]
+) -> Iterator[str]:
+    """Whoever was let in has a hold, unless the org lets calls in without a decision."""
+    for one in posted:
+        if one.kind != "assistant-request" or not one.admitted:
+            continue
+        entry = row.keys.get(f"reserve:{one.call_id}")
+        cap = one.body["assistantOverrides"]["maxDurationSeconds"]
+        undecided = universe.plan.settings.on_unavailable == "allow"
+        undecided &= cap == universe.plan.settings.max_call_seconds
+        if entry is not None and entry.hold is not None:
+            held = durable[entry.seq - 1] <= one.done_tick
+            if held and entry.hold.max_duration_seconds == cap:
+                continue
+        if undecided:
+            universe.tally.sometimes["let in undecided"] += 1
+        else:
+            yield f"{one.org_id}: {one.call_id} was let in for {cap} s without a hold: {entry}"
+
+
+def _booked(universe: Universe) -> Iterator[str]:
+    """A call whose report was taken is booked at its cost, once; every hold adds up."""
+    for (org_id, call_id), phone in universe.phones.calls.items():
+        hold = universe.server.truth.rows[org_id].holds.get(call_id)
+        if not phone.reported:
+            continue
+        if hold is None:
+            yield f"{org_id}: {call_id} was reported, and is not booked"
+            continue
+        cost = hold.tariff.cost_pence(whole_seconds(phone.duration_ms))
+        if hold.settled_cost_pence != cost:
+            yield f"{org_id}: {call_id} took {phone.duration_ms} ms and costs {cost}: {hold}"
+    for org_id, row in universe.server.truth.rows.items():
+        paid: Counter[str] = Counter()
+        for entry in row.journal:
+            if entry.call_id is not None:
+                paid[entry.call_id] += entry.uncollected_pence - entry.amount_pence
+        for call_id, hold in row.holds.items():
+            if paid[call_id] != hold.settled_cost_pence:
+                yield f"{org_id}: {call_id} paid {paid[call_id]} for {hold}"
+
+
+def _count(universe: Universe) -> None:
+    sometimes = universe.tally.sometimes
+    for row in universe.server.truth.rows.values():
+        for entry in row.journal:
+            if entry.type == "reservation_expiry":
+                sometimes["hold expired"] += 1
+            elif entry.type == "adjustment" and entry.call_id is not None:
+                sometimes["adjustment"] += 1
+            elif entry.description.endswith("before the hold was durable"):
+                sometimes["hold given back"] += 1
+            elif entry.type == "reservation_extension" and entry.key.startswith("extend:"):
+                sometimes["hold extended"] += 1
+

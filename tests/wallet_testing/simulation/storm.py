@@ -1,0 +1,102 @@
+"""What befalls whole processes, one thing after the other, until the storm is over."""
+
+import asyncio
+import random
+
+from wallet_engine.ports import FleetSwitch
+
+from .faults import Fault
+from .node import SimNode
+from .universe import Universe
+
+
+class Storm:
+    """Brings the large faults of a plan.  Whatever it broke is mended when `rage` returns."""
+
+    def __init__(self, universe: Universe) -> None:
+        self._universe = universe
+        self._rng = random.Random(f"storm {universe.plan.seed}")
+
+    async def rage(self) -> None:
+        """Bring one large fault after the other until the time is up."""
+        universe, rng = self._universe, self._rng
+        plan = universe.plan
+        until_s = universe.loop.time() + plan.storm_s
+        while plan.large_faults:
+            await asyncio.sleep(rng.expovariate(1 / plan.large_every_s))
+            if universe.loop.time() >= until_s:
+                return
+            fault = rng.choice(plan.large_faults)
+            universe.tally.faults[fault.value] += 1
+            universe.say(f"FAULT: {fault.value}")
+            await self._bring(fault)
+            universe.say(f"over: {fault.value}")
+        await asyncio.sleep(max(0.0, until_s - universe.loop.time()))
+
+    async def _bring(self, fault: Fault) -> None:
+        rng, universe = self._rng, self._universe
+        server, weather = universe.server, universe.weather
+        match fault:
+            case Fault.SERVER_CRASH:
+                server.crash()
+                await asyncio.sleep(rng.uniform(0.1, 4.0))
+                server.up = True
+            case Fault.SERVER_STOPPED:
+                server.process.stop()
+                await asyncio.sleep(rng.uniform(0.1, 5.0))
+                server.process.wake()
+            case Fault.SERVER_BUSY:
+                weather.busy = True
+                await asyncio.sleep(rng.uniform(0.1, 3.0))
+                weather.busy = False
+            case Fault.ROW_LOCKED:
+                org_id, seconds = rng.choice(universe.plan.orgs), rng.uniform(0.05, 4.0)
+                await server.process.spawn(server.lock_for(org_id, seconds))
+            case Fault.FLEET_SWITCH:
+                self._throw(engaged=True, end_live_calls=rng.random() < 0.5)
+                await asyncio.sleep(rng.uniform(0.5, 6.0))
+                self._throw(engaged=False, end_live_calls=False)
+            case Fault.CLOCK_JUMP:
+                if universe.front is not None:
+                    universe.front.clock.jump(round(1000 * rng.choice((0.5, 5.0, 60.0))))
+            case _:
+                if universe.front is not None:
+                    await self._befall(universe.front, fault)
+
+    async def _befall(self, node: SimNode, fault: Fault) -> None:
+        rng, universe = self._rng, self._universe
+        match fault:
+            case Fault.NODE_KILLED:
+                universe.kill(node)
+                await asyncio.sleep(rng.uniform(0.0, 2.0))
+                await universe.start_node()
+            case Fault.NODE_STOPPED:
+                node.process.stop()
+                await asyncio.sleep(rng.uniform(0.05, 6.0))
+                node.process.wake()
+            case Fault.NODE_REPLACED:
+                node.process.stop()
+                await universe.start_node()
+                await asyncio.sleep(rng.uniform(0.0, 5.0))
+                fences = node.stats.fences
+                node.process.wake()
+                await asyncio.sleep(rng.uniform(0.1, 2.0))
+                universe.tally.sometimes["woken owner turned away"] += node.stats.fences - fences
+                universe.kill(node)
+            case _:
+                await universe.start_node()
+                await node.process.spawn(node.stop())
+                universe.kill(node)
+
+    def _throw(self, *, engaged: bool, end_live_calls: bool) -> None:
+        switches = self._universe.server.switches
+        switches.append(
+            FleetSwitch(
+                switch_id=len(switches) + 1,
+                engaged=engaged,
+                end_live_calls=end_live_calls,
+                reason="the storm",
+                actor="storm",
+                at_ms=0,
+            )
+        )
