@@ -37,6 +37,7 @@ async def body_of(request: web.Request) -> bytes:
 
     Raises:
         HTTPRequestEntityTooLarge: it is longer.
+        RequestPayloadError: it is cut off, or not encoded as its headers say.
         Problem: it did not arrive in time.
     """
     content = request.content
@@ -50,6 +51,8 @@ async def body_of(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_S_MAX):
             return await request.read()
+    except ConnectionError as error:  # a caller who left is no fault of ours, and hears nothing
+        raise web.RequestPayloadError("the caller has left") from error
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time."

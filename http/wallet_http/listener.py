@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from .fast import FastServer
+from .server import unserved
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: a burst of a thousand callers is not turned away."""
@@ -50,7 +51,7 @@ class Listener:
         self._app.on_startup.freeze()
         await self._app.startup()
         self._app.freeze()
-        front = FastServer(self._app, body_max_bytes=self._body_max_bytes)
+        front = FastServer(self._app, body_max_bytes=self._body_max_bytes, refuse=unserved)
         runner = web.ServerRunner(
             front.server(keepalive_s=KEEPALIVE_S), shutdown_timeout=self._grace_s
         )

@@ -285,9 +285,12 @@ def configure_logs(sink: LineSink, *, form: Literal["json", "text"], level: str)
 
 
 def is_ours_to_tell(record: logging.LogRecord) -> bool:
-    """Leave out what is a client's own fault: bytes that are no HTTP are answered, not logged."""
+    """Leave out what is a client's own fault: it is answered, and not logged.
+
+    That is bytes that are no HTTP, and a body that is not encoded as its headers say.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 def without_secrets(

@@ -49,6 +49,9 @@ BROKEN_BODY: Final = Problem(
     "body could not be read: it is cut off, or not encoded as its headers say.",
     {"field": "body"},
 )
+NO_HTTP: Final = Problem(
+    HTTPStatus.BAD_REQUEST, "invalid_http", "What was sent is no request of HTTP/1.1."
+)
 
 CODES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -156,6 +159,14 @@ def told(error: Exception, request: web.Request) -> Problem:
             path=request.path,
         )
     return problem
+
+
+def unserved(status: int) -> web.Response:
+    """Answer what came to no handler: it is no HTTP, or aiohttp itself failed."""
+    theirs = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    response = problem_response(NO_HTTP if theirs else INTERNAL)
+    response.headers["X-Request-Id"] = secrets.token_hex(8)
+    return response
 
 
 def _of_aiohttp(error: web.HTTPException) -> Problem:

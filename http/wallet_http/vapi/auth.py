@@ -47,7 +47,7 @@ async def authenticated_body(request: web.Request, options: EdgeOptions, now_ms:
     body = await body_of(request)
     if not believed:
         assert vapi.hmac is not None
-        url = options.public_url + request.path_qs if options.public_url else str(request.url)
+        url = _url_of(request, options.public_url)
         if not signature_verifies(vapi.hmac, headers, request.method, url, body, now_ms=now_ms):
             raise unauthorized(UNPROVEN)
     return body
@@ -95,6 +95,16 @@ def signature_verifies(
         expected = base64.b64encode(signature.digest()).decode().rstrip("=")
         given = given.removeprefix(options.prefix).rstrip("=")
     return _equal(given, expected)
+
+
+def _url_of(request: web.Request, public_url: str) -> str:
+    """Return the address that Vapi posted to; empty if the request's `Host` can be none."""
+    if public_url:
+        return public_url + request.path_qs
+    try:
+        return str(request.url)
+    except ValueError:
+        return ""
 
 
 def _is_recent(timestamp: str, now_ms: int, skew_s: float) -> bool:
