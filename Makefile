@@ -3,14 +3,15 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt load bench faults clean
+.PHONY: help run test check fmt load bench simulate ablations faults clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
+SEEDS ?= 1000
 FAULTS ?= 200
-SEED ?= 1
+SEED ?=
 
 # The libraries are enough to run; the project itself is linked in, so a changed file is live.
 $(VENV)/.made:
@@ -60,8 +61,14 @@ load: $(VENV)/.dev ## put load on an engine of its own
 bench: $(VENV)/.dev ## measure the speed of the engine, as ratios within one run
 	@$(BIN)/python -m wallet_loadtests bench
 
+simulate: $(VENV)/.dev ## run SEEDS (1000) simulations; SEED=7 replays one, with its trace
+	@PYTHONPATH=tests $(BIN)/python -m wallet_testing.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+ablations: $(VENV)/.dev ## take each mechanism out of the engine, and see that the simulation notices
+	@PYTHONPATH=tests $(BIN)/python -m wallet_testing.simulation --ablations
+
 faults: $(VENV)/.dev ## hurt a node and its Postgres, FAULTS times (200), and count what was lost
-	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) --seed $(SEED)
+	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove .venv and the caches; .wallet, the data of `make run`, stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

@@ -96,12 +96,21 @@ class WalletActor:
             self.node.prober.ask(self, envelope)
 
     def probed(self, envelope: Envelope) -> None:
-        """Decide `envelope`, whose probe was answered under the epoch it was asked in."""
+        """Decide `envelope`, whose probe was answered under the epoch it was asked in.
+
+        If the answer shows what only another owner can have written, memory is out of date.
+        """
         self.probing -= 1
         if self.phase is not Phase.ACTIVE:
             self.mailbox.append(envelope)
             return
-        if envelope.epoch_at_probe == self._state().epoch:
+        wallet = self._state()
+        if envelope.epoch_at_probe == wallet.epoch:
+            if self.memory.contradicts(envelope, wallet):
+                self.node.stats.fenced("probe")
+                self.mailbox.append(envelope)
+                self.doubt()
+                return
             self._decide(envelope)
         else:
             envelope.found = None
@@ -122,12 +131,15 @@ class WalletActor:
                 return
             facts = self.memory.facts(envelope, wallet, fleet_stopped=self.node.fleet_stopped)
             decision = decide(wallet, ask, facts, self.node.clock.now_ms())
+            if isinstance(decision, Entry) and not ask.dry_run:
+                evolve(wallet, decision)
         except WalletError as error:
             envelope.fail(error)
             return
         except Exception:
             log.exception("deciding %s of %s met a bug", ask.verb, self.org_id)
             envelope.fail(LedgerFault("This cannot be decided; nothing was written."))
+            self.doubt()
             return
         if not isinstance(decision, Entry):
             self._hold_back(envelope, decision)
@@ -135,7 +147,6 @@ class WalletActor:
             answer = entry_answer(decision, outcome=Outcome.ANSWERED)
             self._hold_back(envelope, Answer(answer.outcome, {**answer.body, "dry_run": True}))
         else:
-            evolve(wallet, decision)
             self.memory.remember(decision)
             self.node.remembers(self)
             self.pending.append(decision)

@@ -1,4 +1,4 @@
-"""The audit of one wallet: its journal, replayed, must give what is stored, and answer what it says.
+"""The audit of one wallet: replayed, its journal gives what is stored, and answers what it says.
 
 Used on the database (`wallet audit`) and on every simulation.
 """

@@ -95,10 +95,19 @@ class Prober:
                     actor.probing -= 1
                 else:
                     envelope.found = found[position]
-                    actor.probed(envelope)
+                    self._hand_over(actor, envelope)
         finally:
             for actor in dict.fromkeys(actor for actor, _ in batch):
                 actor.memory.unpin(actor.durable_seq)
+
+    def _hand_over(self, actor: WalletActor, envelope: Envelope) -> None:
+        """Let an actor decide; whatever goes wrong there harms nobody else."""
+        try:
+            actor.probed(envelope)
+        except Exception:
+            log.exception("%s met a bug with what was looked up for it", actor.org_id)
+            envelope.fail(LedgerFault("This cannot be decided; nothing was written."))
+            actor.doubt()
 
     async def _probe_apart(self, batch: list[Waiting]) -> None:
         """One of these look-ups is refused: find out which, and fail only that one."""

@@ -4,6 +4,7 @@ A row records its inputs, so whoever doubts it can ask the rules once more.  Pur
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from .commands import (
     CLIENT_SPACE,
@@ -121,7 +122,7 @@ def _keyed_command(entry: Entry, description: str) -> Command:
     )
 
 
-def _call_command(entry: Entry, hold: Hold) -> Command:
+def _call_command(entry: Entry, hold: Hold) -> Command:  # noqa: PLR0911  # a table
     org_id, call_id = entry.org_id, hold.call_id
     asked = entry.detail.get("asked", {})
     assert isinstance(asked, Mapping)
@@ -148,6 +149,6 @@ def _call_command(entry: Entry, hold: Hold) -> Command:
             raise ValueError(f"{entry.type} is no decision about a call")
 
 
-def _own(asked: Mapping[str, object]) -> dict[str, object]:
+def _own(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked beside the call's name."""
     return {name: value for name, value in asked.items() if name != "call_id"}

@@ -16,7 +16,7 @@ from wallet_engine.actor import WalletActor
 from wallet_engine.commands import Command
 from wallet_engine.errors import LedgerUnavailable
 from wallet_engine.journal import Answer, Refusal
-from wallet_engine.mailbox import Decided, Envelope, Held
+from wallet_engine.mailbox import Decided, Envelope, Held, Phase
 from wallet_engine.memory import Memory
 from wallet_engine.memory_ledger import MemoryLedger, Row
 from wallet_engine.node import Node
@@ -132,7 +132,7 @@ def _lost_write_not_looked_for() -> Patches:
 def _stale_probe_believed() -> Patches:
     def probed(self: WalletActor, envelope: Envelope) -> None:
         self.probing -= 1
-        if self.phase is actor_module.Phase.ACTIVE:
+        if self.phase is Phase.ACTIVE:
             self._decide(envelope)
         else:
             self.mailbox.append(envelope)

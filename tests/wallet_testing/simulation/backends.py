@@ -5,7 +5,7 @@ import random
 from typing import TYPE_CHECKING
 
 from wallet_engine.commands import Ask, Command, CreditType, Query
-from wallet_engine.errors import InvalidCommand, UnknownOrg, WalletError
+from wallet_engine.errors import InvalidCommand, Overloaded, UnknownOrg, WalletError
 from wallet_engine.journal import Outcome
 from wallet_testing import builders
 
@@ -52,8 +52,8 @@ class Backend:
                 await twin
             else:
                 await self.insist(ask)
-            if rng.random() < 0.7:
-                await asyncio.sleep(rng.expovariate(1 / pause_s))
+            if rng.random() < 0.7 and not self._universe.weather.over:
+                await asyncio.sleep(min(rng.expovariate(1 / pause_s), 5 * pause_s))
 
     async def insist(self, ask: Ask) -> Asked:
         """Ask until there is an answer, or, in a storm, until it seems hopeless."""
@@ -99,6 +99,7 @@ class Backend:
             )
         except (NoAnswer, WalletError) as error:
             asked.error = type(error).__name__
+            asked.unwritten = isinstance(error, Overloaded) or "nothing was written" in str(error)
             universe.say(f"{self.name} gets {error!r} for {ask.verb} {ask.org_id}")
             return asked
         asked.answer = answer
@@ -149,7 +150,7 @@ class Backend:
     def _faulty(self, share: float) -> bool:
         return not self._universe.weather.over and self._rng.random() < share
 
-    def _money(self, org_id: str) -> Command:
+    def _money(self, org_id: str) -> Command:  # noqa: PLR0911  # a table
         rng, key = self._rng, self._key()
         dry_run = rng.random() < 0.05
         match rng.choices(

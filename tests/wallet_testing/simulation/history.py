@@ -17,7 +17,8 @@ from wallet_engine.journal import Answer
 class Asked:
     """One ask of the engine, and what came of it; `error` names what did not become an answer.
 
-    `stale`: whoever answered did not own the wallet any more.
+    `unwritten`: the error promised that nothing was written.  `stale`: whoever answered did
+    not own the wallet any more.
     """
 
     client: str
@@ -27,6 +28,7 @@ class Asked:
     done_tick: int = 0
     answer: Answer | None = None
     error: str = ""
+    unwritten: bool = False
     stale: bool = False
 
 
@@ -34,7 +36,8 @@ class Asked:
 class Posted:
     """One message of Vapi, and what it was answered; `status` 0: nothing came back.
 
-    `ms` is the duration that a report told, or the elapsed time of a status-check.
+    `boot` is whoever answered; `ms` the duration that a report told, or the elapsed time of a
+    status-check.
     """
 
     kind: str
@@ -46,6 +49,7 @@ class Posted:
     sent_tick: int
     done_tick: int = 0
     status: int = 0
+    boot: str = ""
     stale: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
 

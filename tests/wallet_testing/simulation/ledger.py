@@ -13,8 +13,9 @@ from wallet_engine.errors import LedgerBusy, NotCommitted, OutcomeUnknown
 from wallet_engine.ports import Claim, DueHold, Found, Probe, WalletBatch
 from wallet_persistence.postgres import Contended
 
+from .faults import Fault
 from .postgres import SimPostgres, Transaction
-from .weather import Fate, Fault, Weather
+from .weather import Fate, Weather
 
 STATEMENT_TIMEOUT_S = 2.0
 LOCK_TIMEOUT_S = 0.5

@@ -184,7 +184,8 @@ def _post_fits(posted: Posted, moment: Moment) -> bool:
                 decision.fields["effective_balance_pence"],
                 decision.fields["required_pence"],
             ) == tuple(
-                posted.body[name] for name in ("currentBalance", "effectiveBalance", "requiredBalance")
+                posted.body[name]
+                for name in ("currentBalance", "effectiveBalance", "requiredBalance")
             )
     return False
 

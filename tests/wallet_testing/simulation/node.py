@@ -1,4 +1,4 @@
-"""One simulated node: the engine and Vapi's edge as `compose` wires them, in a process of its own."""
+"""One simulated node: the engine and Vapi's edge, wired as by `compose`, in its own process."""
 
 import asyncio
 import json

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from wallet_engine.audit import Auditor, StoredWallet
-from wallet_engine.commands import Command, Extend
+from wallet_engine.commands import CLIENT_SPACE, Command, Extend
 from wallet_engine.journal import Answer, Outcome, entry_answer
 from wallet_engine.memory_ledger import Row
 from wallet_engine.tariff import whole_seconds
@@ -17,10 +17,15 @@ from wallet_engine.wallet import Entry
 
 from .history import Asked, Posted
 from .moments import Question, questions_of, unexplained
+from .phones import GOODBYE_S
 from .universe import Universe
 
 PASS_THE_FLOOR = frozenset({"adjustment", "clawback", "settings_change"})
 """Rows after which a wallet may be below its floor: the operator's, and refunds of payments."""
+
+
+ENDING_S = GOODBYE_S + 0.5
+"""How long an ending may take where nothing goes wrong: the sentence, and two messages."""
 
 
 def books(universe: Universe) -> list[str]:
@@ -37,10 +42,13 @@ def books(universe: Universe) -> list[str]:
         wrong += _audited(universe, org_id, row)
         wrong += _floor_held(row)
         wrong += _acknowledged(asked[org_id], row, durable)
+        wrong += _asked_for(asked[org_id], row, durable)
         questions: list[Question] = questions_of(asked[org_id], posted[org_id], durable)
         wrong += unexplained(org_id, row, questions, universe.plan.settings)
         wrong += _admitted(universe, posted[org_id], row, durable)
     wrong += _booked(universe)
+    if universe.plan.calm:
+        wrong += _outlived(universe)
     _count(universe)
     return wrong
 
@@ -124,6 +132,36 @@ def _as_told(where: str, one: Asked, entry: Entry, answer: Answer) -> Iterator[s
         yield f"{where}: {entry} is no answer to {command}"
 
 
+def _asked_for(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str]:
+    """Every row of a client was asked for, by one who was not promised that nothing was written.
+
+    An extension without a key enlarges its hold each time: no more often than it was asked.
+    """
+    asks: defaultdict[str, list[Asked]] = defaultdict(list)
+    for one in asked:
+        if isinstance(one.ask, Command):
+            asks[_named(one.ask)].append(one)
+    extended: Counter[str] = Counter()
+    for entry, tick in zip(row.journal, durable, strict=True):
+        name = entry.key
+        if entry.key.startswith("extend:"):
+            name = f"extend:{entry.call_id}"
+            extended[name] += 1
+        elif not entry.key.startswith((CLIENT_SPACE, "commit:", "release:", "reserve:")):
+            continue
+        before = [one for one in asks[name] if one.sent_tick < tick]
+        known = asks[name] or entry.key.startswith(CLIENT_SPACE)
+        if known and all(one.unwritten for one in before):
+            yield f"{entry.org_id} seq {entry.seq}: nobody asked for {entry}, of {asks[name]}"
+    for name, count in extended.items():
+        if asks[name] and count > len(asks[name]):
+            yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(asks[name])} times"
+
+
+def _named(command: Command) -> str:
+    return command.key or f"extend:{getattr(command, 'call_id', '')}"
+
+
 # --- calls -------------------------------------------------------------------------------------
 
 
@@ -170,6 +208,17 @@ def _booked(universe: Universe) -> Iterator[str]:
                 yield f"{org_id}: {call_id} paid {paid[call_id]} for {hold}"
 
 
+def _outlived(universe: Universe) -> Iterator[str]:
+    """Where nothing went wrong, no call went on after its paid time but for its last sentence."""
+    for (org_id, call_id), phone in universe.phones.calls.items():
+        hold = universe.server.truth.rows[org_id].holds.get(call_id)
+        if hold is None or not phone.talked:
+            continue
+        paid_s = min(hold.paid_seconds, hold.max_duration_seconds)
+        if phone.duration_ms > (paid_s + ENDING_S) * 1000:
+            yield f"{org_id}: {call_id} went on for {phone.duration_ms} ms, was paid for {paid_s} s"
+
+
 def _count(universe: Universe) -> None:
     sometimes = universe.tally.sometimes
     for row in universe.server.truth.rows.values():
@@ -182,4 +231,3 @@ def _count(universe: Universe) -> None:
                 sometimes["hold given back"] += 1
             elif entry.type == "reservation_extension" and entry.key.startswith("extend:"):
                 sometimes["hold extended"] += 1
-

@@ -37,6 +37,7 @@ class Phone:
         self.call_id = call_id
         self.hung_up = asyncio.Event()
         self.duration_ms = 0
+        self.talked = False
         self.reported = False
 
 
@@ -102,14 +103,18 @@ class Phones:
             talk_s = rng.choice((rng.uniform(0.2, 10), rng.uniform(10, 60), 1000.0))
             await self._talk(phone, min(talk_s, cap), rng)
             phone.duration_ms = self._now_ms() - started_ms
+            phone.talked = True
             times = {"startedAt": iso(started_ms), "endedAt": iso(self._now_ms())}
             reason = "hangup"
         else:
             times, reason = {}, "customer-did-not-answer"
         if rng.random() < 0.7:
-            self._deliver(phone, "status-update", status="ended", endedReason=reason, **times)
+            guessed = {**times}
+            if connected and rng.random() < 0.4:  # the report will know better
+                guessed["endedAt"] = iso(self._now_ms() + rng.randint(-1000, 90_000))
+            self._deliver(phone, "status-update", status="ended", endedReason=reason, **guessed)
         if rng.random() < 0.8:
-            await asyncio.sleep(rng.uniform(0.0, 4.0))
+            await asyncio.sleep(rng.uniform(0.0, 10.0))
         report = {"endedReason": reason, **times}
         self._deliver(phone, "end-of-call-report", **report)
         if rng.random() < 0.1:
@@ -205,6 +210,7 @@ class Phones:
 
         def answered(node: "SimNode") -> None:
             posted.done_tick = universe.server.tick
+            posted.boot = node.boot
             posted.stale = universe.is_stale(node, phone.org_id)
 
         universe.say(f"vapi {kind} {phone.call_id} {parts or ''} …")

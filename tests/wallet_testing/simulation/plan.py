@@ -21,6 +21,7 @@ class Plan:
     """
 
     seed: int
+    calm: bool
     in_order: bool
     orgs: tuple[str, ...]
     quiet_orgs: tuple[str, ...]
@@ -50,6 +51,7 @@ def plan_of(seed: int) -> Plan:
     large = [] if calm else [kind for kind in LARGE if rng.random() < 0.5]
     return Plan(
         seed=seed,
+        calm=calm,
         in_order=rng.random() < 0.3,
         orgs=orgs,
         quiet_orgs=quiet_orgs,

@@ -23,8 +23,8 @@ from wallet_engine.ports import (
     Taken,
     WalletBatch,
 )
+from wallet_persistence.calls import merged
 from wallet_persistence.postgres import Contended
-from wallet_persistence.recorder import merged
 
 from .processes import SimLoop, SimProcess
 from .tally import Tally

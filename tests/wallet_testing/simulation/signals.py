@@ -3,7 +3,7 @@
 from wallet_engine import deadlines
 from wallet_engine.endings import Endings
 from wallet_engine.node import Node
-from wallet_engine.wallet import Entry
+from wallet_engine.wallet import Entry, Hold
 from wallet_testing.builders import T0_MS
 
 from .postgres import SimPostgres
@@ -57,16 +57,23 @@ class SimEffects:
         if hold is None:
             self._early.append(f"{org_id}: call {call_id} was told to end, and has no hold")
         elif hold.active and not hold.killed:
-            actor = self.node.residents.get(org_id)
-            assert actor is not None, "only a wallet in memory ends calls"
-            assert actor.wallet is not None, "only a loaded wallet ends calls"
-            ends_ms = deadlines.ends_ms(hold, actor.wallet.started_ms(hold))
+            ends_ms = deadlines.ends_ms(hold, self._started_ms(org_id, hold))
             if self._clock.now_ms() < ends_ms:
                 self._early.append(
                     f"{org_id}: call {call_id} was told to end ({reason}), is paid until {ends_ms}"
                     f" and it is {self._clock.now_ms()}"
                 )
         self._endings.begin(org_id, call_id, reason, since_ms=since_ms)
+
+    def _started_ms(self, org_id: str, hold: Hold) -> int:
+        """When the node knows the clock of a call to have started, whatever its timer says."""
+        actor = self.node.residents.get(org_id)
+        assert actor is not None, "only a wallet in memory ends calls"
+        assert actor.wallet is not None, "only a loaded wallet ends calls"
+        armed = self.node.timers._armed.get((org_id, hold.call_id))
+        if armed is None:
+            return actor.wallet.started_ms(hold)
+        return max(armed.started_ms, actor.wallet.started.get(hold.call_id, 0))
 
     def call_final(self, org_id: str, call_id: str, ends_ms: int) -> None:
         self._endings.warn(org_id, call_id, ends_ms=ends_ms)

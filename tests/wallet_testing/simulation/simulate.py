@@ -4,7 +4,10 @@ import asyncio
 import gc
 import logging
 import random
+from collections.abc import Coroutine, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -12,7 +15,7 @@ from wallet_testing import builders
 
 from .backends import Backend
 from .oracle import books
-from .plan import Plan, plan_of
+from .plan import plan_of
 from .processes import SimLoop
 from .spies import spying
 from .storm import Storm
@@ -25,8 +28,8 @@ HEAL_S = 60.0
 QUIET_S = 15.0
 """How long after that a hold of a caller who was told no may take to be given back."""
 
-DRAIN_S = 600.0
-"""In the end every call is over or expired within this time."""
+DRAIN_S = 3600.0
+"""In the end every call is over or expired within this time: some holds are extended far ahead."""
 
 
 @dataclass
@@ -57,12 +60,23 @@ def simulate(seed: int, *, traced: bool = False) -> Report:
     except AssertionError as error:
         universe.wrong.append(f"the simulation came to a stop: {error}")
     finally:
+        _bury(loop)
         loop.close()
         random.setstate(luck)
         if garbage_was_collected:
             gc.enable()
     virtual_s = (loop.now_us - 1_000_000_000) / 1e6
     return Report(seed, universe.wrong, universe.tally, virtual_s, universe.trace)
+
+
+def _bury(loop: SimLoop) -> None:
+    """End what the dead left behind, while their loop is still there: it is nobody's any more."""
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # as `gather` does
+        with suppress(BaseException):
+            coroutine = task.get_coro()
+            assert isinstance(coroutine, Coroutine)
+            coroutine.close()
 
 
 async def _run(universe: Universe) -> None:
@@ -127,12 +141,17 @@ async def _timed(universe: Universe) -> None:
 
 
 def _refused_calls(universe: Universe) -> list[tuple[str, str]]:
-    """Return the calls whose every admission was told no, and heard it."""
+    """Return the calls whose every admission was told no, and heard it.
+
+    A node that died since took the knowledge with it; then the hold expires.
+    """
+    assert universe.front is not None
+    boot = universe.front.boot
     told: dict[tuple[str, str], bool] = {}
     for posted in universe.history.posted:
         if posted.kind == "assistant-request":
             key = (posted.org_id, posted.call_id)
-            told[key] = told.get(key, True) and posted.told_no
+            told[key] = told.get(key, True) and posted.told_no and posted.boot == boot
     return [key for key, refused in told.items() if refused]
 
 
@@ -210,7 +229,7 @@ class _Listening(logging.Handler):
         if record.exc_info:
             self._universe.wrong.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
 
-    def _heard(self, _: object, method: str, event: dict[str, object]) -> str:
+    def _heard(self, _: object, method: str, event: MutableMapping[str, Any]) -> str:
         if method in {"exception", "error"}:
             self._universe.wrong.append(f"logged: {event}")
         raise structlog.DropEvent

@@ -28,7 +28,7 @@ ASSISTANT = "assistant"
 
 
 class SimStores:
-    """Implements `DirectoryStore`, `FleetStore` and `Recorder`, and of `History` what the engine asks.
+    """Implements `DirectoryStore`, `FleetStore`, `Recorder`, and what `Calls` asks of `History`.
 
     Every org has the same assistant; its number is its name.
     """
@@ -69,13 +69,13 @@ class SimStores:
         known = org_id in self._server.truth.rows
         return Org(org_id=org_id, name=org_id, created_ms=0) if known else None
 
-    async def assistant(self, assistant_id: str) -> Assistant | None:
+    async def assistant(self, assistant_id: str) -> Assistant | None:  # noqa: ARG002  # see above
         return await self._asked(lambda: None)
 
     async def default_assistant(self, org_id: str) -> Assistant | None:
         return await self._asked(lambda: _assistant_of(org_id))
 
-    async def number(self, phone_number_id: str, number: str) -> PhoneNumber | None:
+    async def number(self, phone_number_id: str, number: str) -> PhoneNumber | None:  # noqa: ARG002  # see above
         return await self._asked(lambda: _number_of(phone_number_id))
 
     async def org_of_call(self, call_id: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Self
 
 SOMETIMES = (
     "fenced",
@@ -32,7 +33,7 @@ class Tally:
     sometimes: Counter[str] = field(default_factory=Counter)
     work: Counter[str] = field(default_factory=Counter)
 
-    def __iadd__(self, other: "Tally") -> "Tally":
+    def __iadd__(self, other: "Tally") -> Self:
         self.faults += other.faults
         self.sometimes += other.sometimes
         self.work += other.work
