@@ -31,15 +31,17 @@ BOOKS_EVERY = 20
 OUTAGE_S = (0.3, 7.0)
 """How long an outage lasts: on both sides of what the node waits for."""
 
-PATIENCE_S = 5.0
-"""When a node gives up on a statement or a request: its default."""
+DEFAULT_PATIENCE_S = 5.0
+"""When a node gives up on a statement or a request, if nobody says otherwise."""
 
 console = Console(width=120, soft_wrap=True)
 
 
-async def run(faults: int, seed: int, folder: Path, progress: Progress) -> Result:
+async def run(
+    faults: int, seed: int, patience_s: float, folder: Path, progress: Progress
+) -> Result:
     """Set the scene, suffer the faults, and hold everything against the journals."""
-    async with scene_in(folder, seed=seed, patience_s=PATIENCE_S, outage_s=OUTAGE_S) as scene:
+    async with scene_in(folder, seed=seed, patience_s=patience_s, outage_s=OUTAGE_S) as scene:
         result = Result(seed=seed)
         try:
             async with scene.traffic.running(WORKERS):
@@ -89,6 +91,9 @@ def names_for(scene: Scene) -> list[str]:
 def main(
     faults: Annotated[int, typer.Option(min=1, help="How many, of all kinds equally.")] = 200,
     seed: Annotated[int, typer.Option(help="Draws the faults and what clients do.")] = 1,
+    patience: Annotated[
+        float, typer.Option(min=0.2, help="Seconds until the node gives up on a statement.")
+    ] = DEFAULT_PATIENCE_S,
     logs: Annotated[Path | None, typer.Option(help="Keep the nodes' logs in this folder.")] = None,
 ) -> None:
     """Hurt a node, its Postgres and the path between them, with clients at work all the time.
@@ -102,7 +107,7 @@ def main(
     ):
         folder = logs or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = asyncio.run(run(faults, seed, folder, progress))
+        result = asyncio.run(run(faults, seed, patience, folder, progress))
     show(result, console)
     sys.exit(0 if result.is_good else 1)
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,10 @@ FROM pg_stat_activity WHERE datname = current_database() AND application_name LI
 
 ERROR = '"level":"error"'
 """A line that a node writes to its log only when something is wrong with the node itself."""
+
+FORGOTTEN = re.compile(r"exception was never retrieved.*(asyncpg|PoolConnectionHolder)")
+"""But this: asyncpg leaves futures behind when a connection breaks within a COPY, or while it goes
+back to its pool; nobody waits for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +174,7 @@ class Scene:
         """Return the errors in all nodes' logs: no fault outside of a node excuses those."""
         logs = sorted(self.stage.node.log.parent.glob("node-*.log"))
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
-        return [line for line in lines if ERROR in line]
+        return [line for line in lines if ERROR in line and not FORGOTTEN.search(line)]
 
 
 Ends = AsyncGenerator[Sequence[str], None]
