@@ -3,12 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt load bench simulate ablations faults clean
+.PHONY: help run test check fmt load bench simulate ablations faults fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
+FUZZ ?= 2000
 SEEDS ?= 1000
 FAULTS ?= 200
 SEED ?=
@@ -69,6 +70,9 @@ ablations: $(VENV)/.dev ## take each mechanism out of the engine, and see that t
 
 faults: $(VENV)/.dev ## hurt a node and its Postgres, FAULTS times (200), and count what was lost
 	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.dev ## hostile input for long: FUZZ examples (2000) of each property, by SEED
+	@WALLET_FUZZ_EXAMPLES=$(FUZZ) $(if $(SEED),WALLET_FUZZ_SEED=$(SEED)) $(BIN)/python -m pytest -s -p no:logging -k http_hostile tests/integration $(PYTEST_ARGS)
 
 clean: ## remove .venv and the caches; .wallet, the data of `make run`, stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

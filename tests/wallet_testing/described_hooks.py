@@ -22,12 +22,18 @@ from wallet_http.compose import ROUTES
 from wallet_http.routing import Route, Scope
 
 from .described import VARIABLE, Described, Identity, identities
-from .digest import Digest
+from .digest import Digest, State
+from .processes import until
 from .raw_http import Answer
 
 TIMEOUT_S: Final = 20.0
-STILL_LOOKS: Final = 3
-"""Looks in a row that must see the same, until what follows from a decision has followed."""
+TO_BE_ENDED = """
+-- Live calls that the engine is still to tell to end: theirs, or the fleet's, switch is thrown.
+SELECT count(*) FROM credit_reservations r JOIN organizations o ON o.id = r.org_id
+WHERE r.status = 'active' AND NOT r.killed AND (o.suspended OR (
+    SELECT engaged AND end_live_calls FROM fleet_switches ORDER BY id DESC LIMIT 1
+))
+"""
 
 AIMED_OF: Final = 5
 """One request of so many is sent as it was made."""
@@ -37,7 +43,7 @@ KEY_MAX: Final = 255
 
 ABOUT_HOLDS: Final = frozenset(f"/v1/{verb}" for verb in ("extend", "commit", "release", "kill"))
 
-FOLLOWED: Final = frozenset({"/v1/suspend", "/v1/kill", "/admin/kill-switch"})
+FOLLOWED: Final = frozenset({"/v1/suspend", "/admin/kill-switch"})
 """What makes the engine decide something of its own afterwards: live calls are told to end."""
 
 RELEASE: Final = {"engaged": False, "end_live_calls": False, "reason": "the next request"}
@@ -49,6 +55,7 @@ class Asker:
     def __init__(self, known: Described) -> None:
         self.org_id = known.org_id
         self.turn = 0
+        self.asked = False
         self._url = known.url
         self._keys = count()
         self._session = requests.Session()
@@ -59,6 +66,7 @@ class Asker:
         headers = {"Idempotency-Key": f"asker-{next(self._keys)}"}
         url = f"{self._url}{path}"
         raw = json.dumps(body)
+        self.asked = True
         self._session.post(url, raw, headers=headers, timeout=TIMEOUT_S).raise_for_status()
 
     def aim(self, case: Any, path: str) -> None:  # noqa: ANN401  # schemathesis'
@@ -109,8 +117,8 @@ class Watch:
     def __init__(self, known: Described) -> None:
         self.asker = Asker(known)
         self._runner = asyncio.Runner()
-        connection = self._runner.run(asyncpg.connect(known.dsn))
-        self._digest = self._runner.run(Digest.over(connection))
+        self._connection = self._runner.run(asyncpg.connect(known.dsn))
+        self._digest = self._runner.run(Digest.over(self._connection))
         self._session = requests.Session()
         self._others = identities(known)
         self._routes = {(route.method, route.path): route for route in ROUTES}
@@ -120,7 +128,9 @@ class Watch:
     def aim(self, case: Any) -> None:  # noqa: ANN401  # schemathesis'
         """Look at the database before a request, which may be aimed at what is there."""
         self.asker.aim(case, case.operation.path)
-        self._before = self._taken()
+        if self.asker.asked:
+            self._before = self._taken()
+            self.asker.asked = False
 
     def faults(self, response: Any, case: Any) -> list[str]:  # noqa: ANN401  # schemathesis'
         """Return what is wrong with an answer, and with that to somebody else."""
@@ -129,16 +139,17 @@ class Watch:
         faults = self._faults_of(status, response.headers, response.content)
         now = self._settled(route, status)
         if status >= HTTPStatus.BAD_REQUEST and now != self._before:
-            faults.append(f"it was refused, yet {self._before} became {now}")
+            faults.append(f"it was refused, yet changed {changes(self._before, now)}")
         other = self._others[self.asker.turn % len(self._others)]
         heard = self._repeated(sent, other)
         faults += self._faults_of_other(heard, other, route, sent.method)
         then = self._settled(route, heard.status_code)
         refused = heard.status_code >= HTTPStatus.BAD_REQUEST
         if (refused or other.scope in {None, Scope.ORG}) and then != now:
-            faults.append(f"{other.name} changed {now} to {then}")
+            faults.append(f"{other.name} changed {changes(now, then)}")
         if route.path in FOLLOWED and min(status, heard.status_code) < HTTPStatus.BAD_REQUEST:
             self.asker.lift(route.path)
+        self._before = then
         return faults
 
     def _repeated(self, sent: requests.PreparedRequest, other: Identity) -> requests.Response:
@@ -167,15 +178,22 @@ class Watch:
             faults.append("it tells a secret")
         return faults
 
-    def _settled(self, route: Route, status: int) -> Mapping[str, tuple[int, int]]:
-        seen = [self._taken()]
+    def _settled(self, route: Route, status: int) -> State:
+        """Look, once what follows from a decision has followed."""
         if route.path in FOLLOWED and status < HTTPStatus.BAD_REQUEST:
-            while len(seen) < STILL_LOOKS or any(it != seen[-1] for it in seen[-STILL_LOOKS:]):
-                seen.append(self._taken())
-        return seen[-1]
+            self._runner.run(until(self._all_are_told, "all calls told to end"))
+        return self._taken()
 
-    def _taken(self) -> Mapping[str, tuple[int, int]]:
+    async def _all_are_told(self) -> bool:
+        return bool(await self._connection.fetchval(TO_BE_ENDED) == 0)
+
+    def _taken(self) -> State:
         return self._runner.run(self._digest.taken())
+
+
+def changes(before: State, after: State) -> dict[str, object]:
+    """Return the tables that differ, each with what it was and is."""
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
 
 def fits(value: object, high: int) -> bool:

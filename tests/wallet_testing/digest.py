@@ -50,6 +50,10 @@ GROUP BY call_id HAVING count(*) > 1
 """
 
 
+State = Mapping[str, tuple[int, int]]
+"""How many rows each table has, and the sum of their hashes."""
+
+
 class Purse(NamedTuple):
     """What one wallet has."""
 
@@ -84,8 +88,8 @@ class Digest:
         assert parts, "a migrated database"
         return cls(connection, "UNION ALL".join(parts))
 
-    async def taken(self, orgs: Sequence[str] | None = None) -> Mapping[str, tuple[int, int]]:
-        """Return how many rows each table has of `orgs`, or in all, and the sum of their hashes."""
+    async def taken(self, orgs: Sequence[str] | None = None) -> State:
+        """Return the state of `orgs`, or of everything."""
         rows = await self.connection.fetch(self.statement, orgs)
         return {name: (count, int(hashes)) for name, count, hashes in rows}
 

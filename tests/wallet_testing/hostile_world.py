@@ -16,7 +16,7 @@ import asyncpg
 from yarl import URL
 
 from .complaints import complaints
-from .digest import Digest, Purse, findings, purses
+from .digest import Digest, Purse, State, findings, purses
 from .edge import Edge, edge
 from .hostile_posts import WEBHOOK, Post, Wire
 from .hostile_vapi import CALLS, ORGS
@@ -133,7 +133,7 @@ class HostileWorld:
     async def _purses(self) -> dict[str, Purse]:
         return await purses(self.connection, self._orgs)
 
-    async def stored(self) -> Mapping[str, tuple[int, int]]:
+    async def stored(self) -> State:
         """Return a digest of all that is stored of the orgs, but for the delivery log."""
         return await self.digest.taken(self._orgs)
 
