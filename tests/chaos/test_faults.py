@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from wallet_engine.settings import Settings
-from wallet_persistence.audit import LedgerAudit
 from wallet_testing.faults.deck import DISK_FULL, KINDS
 from wallet_testing.faults.scene import Scene, scene_in, suffer
 
@@ -49,11 +47,5 @@ async def test_a_fault_with_clients_at_work(scene: Scene, kind: str) -> None:
         await scene.traffic.acknowledged(CALM)
 
     assert await scene.stage.findings() == []
-    assert await audited(scene.dsn) == []
+    assert await scene.drift() == []
     assert [*scene.troubles, *scene.errors()] == []
-
-
-async def audited(dsn: str) -> list[str]:
-    """Return what the audit finds."""
-    async with LedgerAudit(dsn, Settings()) as audit:
-        return [finding async for it in audit.wallets(None) for finding in it.findings]

@@ -113,12 +113,17 @@ class Stage:
 
     async def metric(self, name: str) -> float:
         """Return what the node counted since it started; `name` with its labels."""
+        return (await self.metrics(name)).get(name, 0.0)
+
+    async def metrics(self, family: str) -> dict[str, float]:
+        """Return all that the node counted under names that begin so."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{self.node.url}/metrics") as response,
         ):
             lines = (await response.text()).splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+        counted = (line.rpartition(" ") for line in lines if line.startswith(family))
+        return {name: float(value) for name, _, value in counted}
 
     async def drift(self) -> str:
         """Run `wallet audit`, and return what it said if it was not content."""

@@ -74,9 +74,9 @@ async def _count(scene: Scene, result: Result) -> None:
     result.acknowledged = recorder.acknowledged
     result.unavailable = recorder.count(503)
     result.unanswered = recorder.count(0)
+    result.fences = scene.fences()
     result.findings = await scene.stage.findings()
-    if audit := await scene.stage.drift():
-        result.drift.append(audit)
+    result.drift += await scene.drift()
     result.troubles = [*scene.troubles, *scene.errors()]
 
 

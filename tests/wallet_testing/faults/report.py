@@ -1,7 +1,7 @@
 """What a run of faults came to, as it is printed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -27,6 +27,7 @@ class Result:
     unavailable: int = 0
     unanswered: int = 0
     suffered: list[tuple[str, list[Recovery]]] = field(default_factory=list)
+    fences: Mapping[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -65,6 +66,8 @@ def show(result: Result, console: Console) -> None:
         f" {result.acknowledged:,} acknowledged, {result.unavailable:,} told to come again (503),"
         f" {result.unanswered:,} without an answer"
     )
+    met = ", ".join(f"{cause} {count:,}" for cause, count in sorted(result.fences.items()))
+    console.print(f"what nodes met while they wrote: {met}")
     for name, texts in wrong.items():
         console.print(f"{name}: {len(texts)}")
         for text in texts[:SHOWN_MAX]:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import asyncpg
 
+from wallet_engine.settings import Settings
 from wallet_loadtests.books import auditing
+from wallet_persistence.audit import LedgerAudit
 from wallet_persistence.embedded import EmbeddedPostgres
 from wallet_persistence.migrate import migrate
 from wallet_testing.cable import Cable, cable_to
@@ -35,6 +38,8 @@ RECOVERY_S_MAX = 45.0
 
 THINK_S = 0.03
 HANG_UP_SHARE = 0.03
+
+FENCES = "wallet_fenced_total"
 
 NODE_BACKENDS = """
 -- The backends of nodes: which, and for what.
@@ -99,6 +104,7 @@ class Scene:
     outage_s: tuple[float, float]
     patience_s: float
     troubles: list[str] = field(default_factory=list)
+    _fences: dict[tuple[int, str], float] = field(default_factory=dict)
 
     @property
     def org_ids(self) -> Sequence[str]:
@@ -170,6 +176,24 @@ class Scene:
             books = {org_id: await auditor.books(org_id) for org_id in ORGS}
         return [f"{org_id}: {fault}" for org_id, it in books.items() for fault in it.faults]
 
+    async def drift(self) -> list[str]:
+        """Replay every journal, and return what the audit finds."""
+        async with LedgerAudit(self.dsn, Settings()) as audit:
+            return [finding async for it in audit.wallets(None) for finding in it.findings]
+
+    async def note_fences(self) -> None:
+        """Note how often the node met which failure of a write, before another one begins at 0."""
+        node = self.stage.node
+        for name, count in (await self.stage.metrics(FENCES)).items():
+            self._fences[node.pid, name.split('"')[1]] = count
+
+    def fences(self) -> Counter[str]:
+        """Return how often all nodes met which failure of a write: proof that it was met."""
+        total: Counter[str] = Counter()
+        for (_, cause), count in self._fences.items():
+            total[cause] += round(count)
+        return total
+
     def errors(self) -> list[str]:
         """Return the errors in all nodes' logs: no fault outside of a node excuses those."""
         logs = sorted(self.stage.node.log.parent.glob("node-*.log"))
@@ -188,7 +212,9 @@ Fault = Callable[[Scene, random.Random], Ends]
 async def suffer(scene: Scene, fault: Fault, dice: random.Random) -> list[Recovery]:
     """Go through one fault, and return how quickly it was over after each of its ends."""
     async with aclosing(fault(scene, dice)) as ends:
-        return [await scene.recovered(org_ids) async for org_ids in ends]
+        recoveries = [await scene.recovered(org_ids) async for org_ids in ends]
+    await scene.note_fences()
+    return recoveries
 
 
 @asynccontextmanager
