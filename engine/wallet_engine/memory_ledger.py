@@ -1,21 +1,50 @@
 """The ledger in memory: the same contract as Postgres, for tests and simulations.
 
-It survives actors and nodes that share it, not the process.
+It survives actors and nodes that share it, not the process.  What it refuses is what the
+constraints of the schema refuse; a value that no database could be sent at all (a NUL, half a
+penny) it does not look for, since no command can hold one.  Both ledgers are driven side by
+side in `tests/contract/test_ledger_differential.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .commands import CALL_DEDUCTION, AssetType, ChangeSettings, CreditType
 from .errors import NotCommitted
 from .ports import Claim, Clock, DueHold, Found, Loaded, Probe, Taken, WalletBatch
-from .settings import Overrides, merged
+from .rules import Facts, decide
+from .settings import Overrides, Settings, merged
 from .sharding import shard_of
-from .wallet import Entry, Hold
+from .wallet import Entry, Hold, Wallet
+
+TYPES = frozenset(
+    {
+        *map(str, CreditType),
+        *map(str, AssetType),
+        CALL_DEDUCTION,
+        "reservation",
+        "reservation_extension",
+        "reservation_release",
+        "reservation_expiry",
+        "call_kill",
+        "suspend",
+        "resume",
+        "settings_change",
+    }
+)
+"""What a row of the journal can be."""
+
+BIGINT_MIN, BIGINT_MAX = -(2**63), 2**63 - 1
+"""What a column of money holds."""
 
 
 @dataclass(slots=True)
 class Row:
-    """One wallet as stored."""
+    """One wallet as stored.
+
+    `started_ms`: when its calls were heard to be in progress.  The recorder writes that, not
+    the ledger; a claim reads it.
+    """
 
     owner: str = ""
     owner_since_ms: int = 0
@@ -28,6 +57,7 @@ class Row:
     journal: list[Entry] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    started_ms: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryLedger:
@@ -38,11 +68,25 @@ class MemoryLedger:
         self.rows: dict[str, Row] = {}
 
     def create(self, org_id: str, overrides: Overrides | None = None) -> None:
-        """Store a new wallet."""
-        self.rows[org_id] = Row(overrides=dict(overrides or {}))
+        """Store a new wallet, unless it is there.  `overrides` are its first journal row."""
+        if org_id in self.rows:
+            return
+        self.rows[org_id] = Row()
+        if overrides:
+            defaults = Settings()
+            wallet = Wallet(org_id=org_id, settings=defaults, defaults=defaults)
+            change = ChangeSettings(org_id=org_id, client_key="created", changes=overrides)
+            entry = decide(wallet, change, Facts(), self._clock.now_ms())
+            assert isinstance(entry, Entry), "a change of settings is never refused"
+            # In no caller's space: no caller asked for it.
+            first = entry._replace(key="settings:created")
+            self._write(WalletBatch(org_id, 0, "", 0, 0, [first]))
 
     async def commit(self, batches: Sequence[WalletBatch]) -> frozenset[str]:
         """See `ports.Ledger.commit`."""
+        assert len({batch.org_id for batch in batches}) == len(batches), "one batch per wallet"
+        if not all(_fits(batch.last.balance_after_pence) for batch in batches):
+            raise NotCommitted("a balance is out of range")
         valid = [batch for batch in batches if self._matches(batch)]
         for batch in valid:
             self._check(batch)
@@ -63,7 +107,7 @@ class MemoryLedger:
     ) -> Mapping[str, Claim]:
         """See `ports.Ledger.activate`."""
         claims: dict[str, Claim] = {}
-        for org_id in org_ids:
+        for org_id in dict.fromkeys(org_ids):
             row = self.rows.get(org_id)
             if row is not None:
                 claims[org_id] = self._claim(org_id, row, owner, tenure_ms)
@@ -86,7 +130,7 @@ class MemoryLedger:
             for hold in row.holds.values()
             if hold.active and hold.due_ms < before_ms
         ]
-        return sorted(found, key=lambda hold: hold.due_ms)[:limit]
+        return sorted(found, key=lambda hold: (hold.due_ms, *hold))[:limit]
 
     async def now_ms(self) -> int:
         """See `ports.Ledger.now_ms`."""
@@ -94,7 +138,8 @@ class MemoryLedger:
 
     def _matches(self, batch: WalletBatch) -> bool:
         row = self.rows.get(batch.org_id)
-        return row is not None and (
+        # Nobody owns a wallet that was released, whatever the writer calls itself.
+        return row is not None and row.owner != "" and (
             row.epoch, row.owner, row.seq, row.balance_pence
         ) == (
             batch.epoch, batch.owner, batch.expected_seq, batch.balance_before_pence
@@ -103,11 +148,19 @@ class MemoryLedger:
     def _check(self, batch: WalletBatch) -> None:
         """Raise what the constraints of a database would: nothing is written then."""
         row = self.rows[batch.org_id]
-        keys = [entry.key for entry in batch.entries]
+        entries = batch.entries
+        keys = [entry.key for entry in entries]
         if len(set(keys)) < len(keys) or any(key in row.keys for key in keys):
             raise NotCommitted(f"{batch.org_id}: an idempotency key is there already")
-        if any(entry.held_after_pence < 0 for entry in batch.entries):
-            raise NotCommitted(f"{batch.org_id}: held_pence below zero")
+        if [entry.seq for entry in entries] != [*range(row.seq + 1, row.seq + 1 + len(entries))]:
+            _check_seqs(row, entries)
+        for entry in entries:
+            if not 0 <= entry.held_after_pence <= BIGINT_MAX:
+                raise NotCommitted(f"{batch.org_id}: held_pence is out of range")
+            if not _fits(entry.balance_after_pence):
+                raise NotCommitted(f"{batch.org_id}: a balance is out of range")
+            if entry.type not in TYPES:
+                raise NotCommitted(f"{batch.org_id}: there is no entry of type {entry.type}")
 
     def _write(self, batch: WalletBatch) -> None:
         row = self.rows[batch.org_id]
@@ -125,7 +178,9 @@ class MemoryLedger:
                     row.overrides = merged(row.overrides, changes)
                 case _:
                     pass
-        row.holds.update(batch.holds())
+        for call_id, hold in batch.holds().items():
+            before = row.holds.get(call_id)
+            row.holds[call_id] = hold if before is None else _kept(before, hold)
         row.seq = batch.last.seq
         row.balance_pence = batch.last.balance_after_pence
         row.held_pence = batch.last.held_after_pence
@@ -134,7 +189,10 @@ class MemoryLedger:
         row = self.rows.get(probe.org_id)
         if row is None:
             return Found(None, None)
-        return Found(row.keys.get(probe.key), row.holds.get(probe.call_id))
+        key, call_id = probe.key, probe.call_id
+        return Found(
+            row.keys.get(key) if key else None, row.holds.get(call_id) if call_id else None
+        )
 
     def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
         now_ms = self._clock.now_ms()
@@ -144,6 +202,7 @@ class MemoryLedger:
             row.owner_since_ms = now_ms
         row.owner = owner
         row.epoch += 1
+        live = [hold for hold in row.holds.values() if hold.active]
         return Loaded(
             org_id=org_id,
             epoch=row.epoch,
@@ -153,5 +212,38 @@ class MemoryLedger:
             suspended=row.suspended,
             overrides=row.overrides,
             last_ms=row.journal[-1].at_ms if row.journal else 0,
-            holds=[hold for hold in row.holds.values() if hold.active],
+            holds=live,
+            started_ms={
+                hold.call_id: row.started_ms[hold.call_id]
+                for hold in live
+                if hold.call_id in row.started_ms
+            },
         )
+
+
+def _fits(pence: int) -> bool:
+    return BIGINT_MIN <= pence <= BIGINT_MAX
+
+
+def _check_seqs(row: Row, entries: Iterable[Entry]) -> None:
+    """Refuse a row that is there already.  Slow, and only for a writer that cannot count."""
+    taken = {entry.seq for entry in row.journal}
+    for entry in entries:
+        if entry.seq <= 0 or entry.seq in taken:
+            raise NotCommitted(f"{entry.org_id}: seq {entry.seq} cannot be written")
+        taken.add(entry.seq)
+
+
+def _kept(before: Hold, after: Hold) -> Hold:
+    """Return a stored hold after an update: what was fixed when it was opened stays."""
+    if (
+        before.opened_ms == after.opened_ms
+        and before.tariff == after.tariff
+        and before.estimated_minutes == after.estimated_minutes
+    ):
+        return after
+    return after._replace(
+        opened_ms=before.opened_ms,
+        tariff=before.tariff,
+        estimated_minutes=before.estimated_minutes,
+    )
