@@ -91,8 +91,13 @@ ORDER BY id = $1 DESC, updated_at DESC, id LIMIT 1
 """
 
 ORG_OF_CALL = """
--- $1 the provider's id of a call.
-SELECT org_id FROM credit_reservations WHERE vapi_call_id = $1 ORDER BY created_at DESC LIMIT 1
+-- $1 the provider's id of a call.  A call that was never admitted is billed all the same, and
+-- belongs to whom its first message was for: two orgs must not pay for one call.
+SELECT coalesce(
+    (SELECT org_id FROM credit_reservations WHERE vapi_call_id = $1
+     ORDER BY created_at DESC LIMIT 1),
+    (SELECT org_id FROM calls WHERE call_id = $1 ORDER BY created_at LIMIT 1)
+) AS org_id
 """
 
 
@@ -179,7 +184,7 @@ class PostgresDirectory:
         return None if row is None else PhoneNumber(**dict(row))
 
     async def org_of_call(self, call_id: str) -> str | None:
-        """Return the org of a Vapi call that was ever admitted, or None."""
+        """Return the org of a Vapi call that was ever admitted, or told of, or None."""
         row = await self._row(ORG_OF_CALL, call_id)
         return None if row is None else row["org_id"]
 

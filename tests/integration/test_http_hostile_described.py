@@ -39,7 +39,7 @@ OPENING_PENCE = 10**12
 @pytest.mark.timeout(7200)
 async def test_the_interface_is_as_described(database: str, tmp_path: Path) -> None:
     """No 5xx, nothing that is not documented, and no change by what was refused."""
-    run = Run(name="interface", usual=4)
+    run = Run(name="interface", usual=3, share=20)  # for each of some thirty operations
     async with staged(database, tmp_path) as stage:
         await stage.org(ORG, OPENING_PENCE)
         settings = stage.node._settings

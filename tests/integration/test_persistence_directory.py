@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ from wallet_persistence.directory import CREATION_KEY, PostgresDirectory
 from wallet_persistence.fleet import PostgresFleet
 from wallet_persistence.history import PostgresHistory
 from wallet_persistence.ledger import PostgresLedger
-from wallet_persistence.postgres import Access, Pool
+from wallet_persistence.postgres import Access, Pool, borrowed
 from wallet_testing.builders import ORG, T0_MS, admit, charge, credit, reserve
 from wallet_testing.owners import Owner, look
 from wallet_testing.pools import pool_to
@@ -207,6 +208,18 @@ async def test_the_org_of_an_admitted_call(directory: PostgresDirectory, owner: 
     assert await directory.org_of_call("theirs") == ORG
     assert await directory.org_of_call("ours") is None
     assert await directory.org_of_call("missing") is None
+
+
+async def test_the_org_of_a_call_that_was_never_admitted(
+    directory: PostgresDirectory, pool: Pool
+) -> None:
+    """It is that of its first message."""
+    told = "INSERT INTO calls (org_id, call_id, created_at) VALUES ($1, 'told', now() + $2)"
+    async with borrowed(pool) as connection:
+        await connection.execute(told, "org-later", timedelta(seconds=1))
+        await connection.execute(told, "org-first", timedelta(0))
+
+    assert await directory.org_of_call("told") == "org-first"
 
 
 # --- the fleet's switch --------------------------------------------------------------------------

@@ -22,17 +22,21 @@ STEPS = 20
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One property: how many examples, by which seed, and how far it is."""
+    """One property: how many examples, by which seed, and how far it is.
+
+    `share`: of so many examples that are asked for it takes one, since each stands for many.
+    """
 
     name: str
     usual: int
+    share: int = 1
     seed: int = field(default=0)
     examples: int = field(default=0)
     done: int = field(default=0)
 
     def __post_init__(self) -> None:
         named = os.environ.get(EXAMPLES_VARIABLE)
-        self.examples = self.usual if named is None else int(named)
+        self.examples = self.usual if named is None else max(1, int(named) // self.share)
         self.seed = int(os.environ.get(SEED_VARIABLE, 0 if named is None else secrets.randbits(32)))
         if self.is_long:
             self.say(f"{self.examples} examples, {SEED_VARIABLE}={self.seed}")

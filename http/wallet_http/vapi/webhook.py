@@ -147,7 +147,7 @@ async def _status(services: Services, message: Message, org_id: str, received_ms
     call_id = message.call_id
     if not call_id:
         return Reply(okay(), "ignored", org_id)
-    services.recorder.call(facts_of(message, org_id, received_ms))
+    _note(services, message, org_id, received_ms)
     match message.status:
         case "in-progress":
             await services.calls.started(
@@ -156,7 +156,6 @@ async def _status(services: Services, message: Message, org_id: str, received_ms
                 heard_ms=received_ms,
                 timeout_s=services.options.vapi_deadline_s,
             )
-            services.directory.note_call(call_id, org_id)
             return Reply(okay(), "started", org_id)
         case "ended":
             took_ms = duration_ms(message)
@@ -171,7 +170,7 @@ async def _reported(services: Services, message: Message, org_id: str, received_
     call_id = message.call_id
     if not call_id:
         return Reply(okay(), "ignored", org_id)
-    services.recorder.call(facts_of(message, org_id, received_ms))
+    _note(services, message, org_id, received_ms)
     took_ms = duration_ms(message)
     answer = await services.calls.report(
         org_id, call_id, took_ms, timeout_s=services.options.vapi_deadline_s
@@ -186,6 +185,15 @@ async def _reported(services: Services, message: Message, org_id: str, received_
         error = str(answer.body["error"])
         return Reply(okay(), f"refused:{answer.code}", org_id, error, detail)
     return Reply(okay(), _outcome(answer), org_id, detail=detail)
+
+
+def _note(services: Services, message: Message, org_id: str, received_ms: int) -> None:
+    """Keep what a message says of its call, and whose it is: from now on that does not change.
+
+    Also of a call that was never admitted: it is billed, and two orgs must not pay for it.
+    """
+    services.recorder.call(facts_of(message, org_id, received_ms))
+    services.directory.note_call(message.call_id, org_id)
 
 
 def _outcome(answer: Answer) -> str:
