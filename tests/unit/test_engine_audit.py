@@ -133,6 +133,18 @@ DRIFT: dict[str, tuple[Tamper, str]] = {
     "a held sum differs": (changed(3, held_after_pence=1), "does not follow"),
     "held below zero": (changed(1, held_delta_pence=-1, held_after_pence=-1), "does not follow"),
     "a key is there twice": (changed(-1, key="client:opening"), "there twice"),
+    "a key is another one's": (changed(1, key="client:else"), "is not the key of what it answers"),
+    "a type is another one": (changed(-2, type="bonus"), "answers another request"),
+    "a description is another one": (changed(-2, description="Bonus"), "the rules say"),
+    "a fingerprint is another one": (
+        changed(1, fingerprint="0" * 32),
+        "answers another request than it records",
+    ),
+    "what was asked is another thing": (
+        changed(2, detail={"asked": {"call_id": "settled", "seconds": 1, "amount_pence": None}}),
+        "answers another request than it records",
+    ),
+    "nothing says what was asked": (changed(3, detail={}), "does not say what it answers"),
     "an epoch falls": (changed(2, epoch=-1), "epoch -1 after 0"),
     "an epoch from the future": (changed(-1, epoch=7), "epoch above the wallet's own"),
     "time goes back": (changed(5, at_ms=1), "earlier than the row before"),

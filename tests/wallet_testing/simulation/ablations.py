@@ -4,7 +4,7 @@ They are taken out here, by a patched method or a faulty adapter; the product ha
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
@@ -14,8 +14,9 @@ from wallet_engine import care
 from wallet_engine.activator import Activator
 from wallet_engine.actor import WalletActor
 from wallet_engine.commands import Command
-from wallet_engine.errors import LedgerUnavailable
+from wallet_engine.errors import LedgerBusy
 from wallet_engine.journal import Answer, Refusal
+from wallet_engine.lane import CommitLane, Sent
 from wallet_engine.mailbox import Decided, Envelope, Held, Phase
 from wallet_engine.memory import Memory
 from wallet_engine.memory_ledger import MemoryLedger, Row
@@ -95,13 +96,23 @@ def _effect_before_durable() -> Patches:
 
 
 def _write_cancelled_with_its_caller() -> Patches:
-    def told_nothing(
-        _: Node, actor: WalletActor, ask: Command, reply: "asyncio.Future[Answer]"
-    ) -> None:
-        if any(held.envelope.reply is reply for held in actor.held):
-            actor.abandon(LedgerUnavailable(f"{ask.verb} was cancelled; nothing was written."))
+    """The statement is cancelled, and taken for not executed."""
+    write, statements = CommitLane._write, dict[Node, "asyncio.Task[None]"]()
 
-    return [(Node, "_told_nothing", told_nothing)]
+    async def written(self: CommitLane, sent: Sequence[Sent]) -> None:
+        statement = statements[self._node] = asyncio.create_task(write(self, sent))
+        await asyncio.wait((statement,))
+        if statement.cancelled():
+            self._give_up(sent, LedgerBusy("the statement was cancelled"))
+
+    def told_nothing(
+        self: Node, actor: WalletActor, _: Command, reply: "asyncio.Future[Answer]"
+    ) -> None:
+        waits = actor.held[: actor.in_flight]
+        if self in statements and any(held.envelope.reply is reply for held in waits):
+            statements[self].cancel()
+
+    return [(CommitLane, "_write", written), (Node, "_told_nothing", told_nothing)]
 
 
 def _no_sweep() -> Patches:

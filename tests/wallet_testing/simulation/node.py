@@ -101,7 +101,11 @@ class SimNode:
             fleet=self._fleet,
             recorder=stores,
             clock=self.clock,
-            options=EdgeOptions(environment="test", defaults=plan.settings),
+            options=EdgeOptions(
+                environment="test",
+                defaults=plan.settings,
+                vapi_deadline_s=plan.vapi_deadline_s,
+            ),
         )
         self._app = make_app(services, VAPI_ROUTES)
         self._app.freeze()

@@ -6,7 +6,7 @@ at some moment between question and answer; a call that happened is booked at it
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import CLIENT_SPACE, Command, Extend
@@ -135,7 +135,7 @@ def _as_told(where: str, one: Asked, entry: Entry, answer: Answer) -> Iterator[s
 def _asked_for(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str]:
     """Every row of a client was asked for, by one who was not promised that nothing was written.
 
-    An extension without a key enlarges its hold each time: no more often than it was asked.
+    An extension without a key enlarges its hold each time it is asked for, and no more often.
     """
     asks: defaultdict[str, list[Asked]] = defaultdict(list)
     for one in asked:
@@ -149,13 +149,30 @@ def _asked_for(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str
             extended[name] += 1
         elif not entry.key.startswith((CLIENT_SPACE, "commit:", "release:", "reserve:")):
             continue
-        before = [one for one in asks[name] if one.sent_tick < tick]
-        known = asks[name] or entry.key.startswith(CLIENT_SPACE)
+        asked_for = asks.get(name, [])
+        before = [one for one in asked_for if one.sent_tick < tick]
+        known = asked_for or entry.key.startswith(CLIENT_SPACE)
         if known and all(one.unwritten for one in before):
-            yield f"{entry.org_id} seq {entry.seq}: nobody asked for {entry}, of {asks[name]}"
+            yield f"{entry.org_id} seq {entry.seq}: nobody asked for {entry}, of {asked_for}"
     for name, count in extended.items():
-        if asks[name] and count > len(asks[name]):
-            yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(asks[name])} times"
+        asked_for = asks.get(name, [])
+        may_be = [one for one in asked_for if not one.unwritten and not _refused(one)]
+        if asked_for and count > len(may_be):
+            yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(may_be)} times"
+    yield from _repeats(asks)
+
+
+def _refused(one: Asked) -> bool:
+    return one.answer is not None and one.answer.outcome is not Outcome.CREATED
+
+
+def _repeats(asks: Mapping[str, list[Asked]]) -> Iterator[str]:
+    """Who asked only once is never told that it was a repeat."""
+    for name, attempts in asks.items():
+        [first, *others] = attempts
+        if others or first.answer is None or first.answer.outcome is not Outcome.REPEATED:
+            continue
+        yield f"{first.ask.org_id} {name}: asked once, and told of a repeat: {first}"
 
 
 def _named(command: Command) -> str:

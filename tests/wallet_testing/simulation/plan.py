@@ -32,6 +32,7 @@ class Plan:
     calls: int
     storm_s: float
     opening_pence: int
+    vapi_deadline_s: float
     statement_faults: dict[Fault, float]
     large_faults: tuple[Fault, ...]
     large_every_s: float
@@ -59,8 +60,9 @@ def plan_of(seed: int) -> Plan:
         limits=_limits(rng, len(orgs)),
         backends=rng.randint(3, 8),
         asks_per_backend=rng.randint(6, 20),
-        calls=rng.randint(2, 8),
+        calls=rng.randint(3, 12),
         storm_s=rng.choice((10.0, 30.0, 60.0)),
+        vapi_deadline_s=rng.choice((4.0, 4.0, 0.4)),
         opening_pence=rng.choice((0, 200, 500, 1500, 5000)),
         statement_faults={kind: rate / len(kinds) for kind in kinds} if kinds else {},
         large_faults=tuple(large),

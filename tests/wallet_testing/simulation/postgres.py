@@ -51,10 +51,14 @@ class Transaction:
 
 
 class SimPostgres:
-    """The server.  `ticks` counts what happens to the truth, and what clients see of it."""
+    """The server.  `tick` counts what happens to the truth.
 
-    def __init__(self, loop: SimLoop, clock: Clock, tally: Tally) -> None:
+    Its constraints are a backstop: whatever meets one is put down in `wrong`.
+    """
+
+    def __init__(self, loop: SimLoop, clock: Clock, tally: Tally, wrong: list[str]) -> None:
         self._loop = loop
+        self._wrong = wrong
         self._tally = tally
         self.process = SimProcess("postgres", loop)
         self.truth = MemoryLedger(clock)
@@ -142,7 +146,7 @@ class SimPostgres:
         truth = self.truth
         valid = [batch for batch in batches if truth._matches(batch)]
         for batch in valid:
-            truth._check(batch)
+            self._check(batch)
             if any(entry.key in self.poison for entry in batch.entries):
                 raise NotCommitted(f"{batch.org_id}: told to refuse one of these")
         await asyncio.sleep(works_s)
@@ -154,6 +158,13 @@ class SimPostgres:
             verdict = "late commit" if valid else "late statement turned away"
             self._tally.sometimes[verdict] += 1
         return frozenset(batch.org_id for batch in valid)
+
+    def _check(self, batch: WalletBatch) -> None:
+        try:
+            self.truth._check(batch)
+        except NotCommitted as error:
+            self._wrong.append(f"a constraint had to step in: {error}")
+            raise
 
     def _write(self, batch: WalletBatch) -> None:
         self.truth._write(batch)

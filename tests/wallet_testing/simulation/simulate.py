@@ -57,8 +57,8 @@ def simulate(seed: int, *, traced: bool = False) -> Report:
     try:
         with complaints.listening(), spying(universe.tally):
             loop.run_until_complete(_run(universe))
-    except AssertionError as error:
-        universe.wrong.append(f"the simulation came to a stop: {error}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this seed
+        universe.wrong.append(f"the simulation came to a stop: {error!r}")
     finally:
         _bury(loop)
         loop.close()

@@ -44,7 +44,7 @@ class Universe:
         self.trace: list[str] = []
         self._traced = traced
         self._rng = random.Random(f"universe {plan.seed}")
-        self.server = SimPostgres(loop, SimClock(loop, 0), self.tally)
+        self.server = SimPostgres(loop, SimClock(loop, 0), self.tally, self.wrong)
         self.weather = Weather(plan, random.Random(f"weather {plan.seed}"), self.tally)
         self.phones = Phones(self)
         self.front: SimNode | None = None
