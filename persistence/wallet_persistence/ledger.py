@@ -81,6 +81,10 @@ CLAIM_WIRES = 3
 CLAIM_LOCK_TIMEOUT_S = 1.0
 """How long a claim waits for a row before it looks for a backend of ours that holds it."""
 
+SIDE_LOCK_TIMEOUT_S = 0.2
+"""How long a commit apart waits for its row.  The group before it did wait: what is locked still
+is locked for long, and others stand behind it in the row."""
+
 RELEASE_BATCH = 500
 """How many wallets one statement gives up, so that it ends long before its time-out."""
 
@@ -105,7 +109,8 @@ class PostgresLedger:
         # It must come before the time-out of the whole statement, which would prove nothing.
         self._claim_lock_timeout_s = min(CLAIM_LOCK_TIMEOUT_S, access.statement_timeout_s / 2)
         self._lane = wire(LANE, COMMIT, COMMIT_WITH_HOLDS, lock_timeout_s=lock_timeout_s)
-        self._side = wire(SIDE, COMMIT, COMMIT_WITH_HOLDS, lock_timeout_s=lock_timeout_s)
+        side_lock_timeout_s = min(SIDE_LOCK_TIMEOUT_S, lock_timeout_s)
+        self._side = wire(SIDE, COMMIT, COMMIT_WITH_HOLDS, lock_timeout_s=side_lock_timeout_s)
         self._probes = wire(PROBES, PROBE, lock_timeout_s=lock_timeout_s)
         self._sweep = wire(SWEEP, DUE, NOW, END_BACKENDS, lock_timeout_s=lock_timeout_s)
         self._claims = [

@@ -85,6 +85,18 @@ async def test_a_locked_wallet_is_no_fault_of_its_entries(bench: Bench) -> None:
     assert await owner.ledger.commit_apart(batch)
 
 
+async def test_a_commit_apart_does_not_wait_for_a_row_as_a_group_does(bench: Bench) -> None:
+    """The group before it did, and others stand behind it."""
+    ledger = bench.ledger(lock_timeout_s=30)
+    owner = await bench.owner(ledger)
+
+    assert await ledger.commit_apart(owner.batch(charge(1)))
+
+    side = ledger._side._connection
+    assert side is not None
+    assert await side.fetchval("SHOW lock_timeout") == "200ms"
+
+
 async def test_a_silent_server_leaves_the_outcome_unknown(bench: Bench) -> None:
     """No answer in time: unknown.  What was sent is fenced when the server goes on at last."""
     owner = await bench.owner(bench.ledger(statement_timeout_s=0.3))

@@ -19,6 +19,10 @@ SIZE_BYTES = 2 << 30
 """As large as it may ever get; only what is used takes memory."""
 
 
+FILL_ATTEMPTS = 100
+"""A disk cannot become smaller than what is on it, and somebody may just be writing more."""
+
+
 class SmallDisk:
     """A folder on a file system of its own."""
 
@@ -27,15 +31,19 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Have no room for anything more."""
-        status = os.statvfs(self.folder)
-        self._resize((status.f_blocks - status.f_bfree) * status.f_frsize)
+        for _ in range(FILL_ATTEMPTS):
+            status = os.statvfs(self.folder)
+            if self._resized((status.f_blocks - status.f_bfree) * status.f_frsize):
+                return
+        raise OSError(f"{self.folder} cannot be filled")
 
     def empty(self) -> None:
         """Have room again."""
-        self._resize(SIZE_BYTES)
+        if not self._resized(SIZE_BYTES):
+            raise OSError(f"{self.folder} cannot be emptied")
 
-    def _resize(self, size_bytes: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size_bytes}", str(self.folder)], check=True)
+    def _resized(self, size_bytes: int) -> bool:
+        return _mount("-o", f"remount,size={size_bytes}", str(self.folder))
 
 
 @contextmanager
@@ -58,8 +66,12 @@ def _mounted(folder: Path) -> bool:
     user = server_user()
     owner = os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
     options = f"size={SIZE_BYTES},mode=700,uid={owner}"
-    command = ["mount", "-t", "tmpfs", "-o", options, "wallet-disk", str(folder)]
+    return _mount("-t", "tmpfs", "-o", options, "wallet-disk", str(folder))
+
+
+def _mount(*arguments: str) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        ran = subprocess.run(["mount", *arguments], capture_output=True, check=False)
     except OSError:
         return False
+    return ran.returncode == 0
