@@ -7,7 +7,13 @@
     ├── DeadlinePassed      no answer in time; retry with the same key to learn the outcome
     ├── LedgerUnavailable   the ledger cannot be reached; nothing was written
     ├── LedgerFault         the ledger refused this one command; nothing was written
+    ├── OwnerUnreachable    the node that owns the wallet cannot be asked; nothing was decided
     ├── CallControlFailed   a provider did not take a command about a live call
+    ├── ClusterError        raised between nodes only, never seen by callers
+    │   ├── NotMine         another node owns this wallet; nothing was decided
+    │   ├── PeerUnreachable another node cannot be asked; nothing was decided
+    │   ├── PeerLost        no answer from another node; it may have been decided
+    │   └── LeasesUnavailable  the leases cannot be reached
     └── LedgerError         raised by ledgers only, never seen by callers
         ├── NotCommitted    this statement failed for a reason of its own; nothing was written
         ├── LedgerBusy      the ledger cannot work now; nothing was written, try again later
@@ -52,6 +58,34 @@ class LedgerUnavailable(WalletError):
 
 class LedgerFault(WalletError):
     """The ledger refused this one command.  Nothing was written."""
+
+
+class OwnerUnreachable(WalletError):
+    """The node that owns the wallet cannot be asked in time.  Nothing was decided."""
+
+
+class ClusterError(WalletError):
+    """The root of what nodes say to each other."""
+
+
+class NotMine(ClusterError):
+    """Another node owns this wallet.  Nothing was decided; `owner` is its token, if known."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"This wallet belongs to {owner or 'another node'}.")
+        self.owner = owner
+
+
+class PeerUnreachable(ClusterError):
+    """Another node cannot be asked.  Nothing was decided."""
+
+
+class PeerLost(ClusterError):
+    """No answer from another node.  It may have been decided; a retry with the same key tells."""
+
+
+class LeasesUnavailable(ClusterError):
+    """The leases cannot be reached.  What was asked of them may have happened."""
 
 
 class CallControlFailed(WalletError):

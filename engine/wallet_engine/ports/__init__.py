@@ -1,5 +1,6 @@
 """What the engine needs from outside, in its own words.  Adapters live in other packages."""
 
+from .cluster import Leases, LeaseView, Peers
 from .ledger import (
     Claim,
     DueHold,
@@ -46,9 +47,12 @@ __all__ = [
     "Found",
     "History",
     "HistoryQuery",
+    "LeaseView",
+    "Leases",
     "Ledger",
     "Loaded",
     "Org",
+    "Peers",
     "PhoneNumber",
     "Probe",
     "Recorder",

@@ -1,0 +1,1 @@
+"""One actor per organisation, across nodes: who owns what, and how an ask gets there."""

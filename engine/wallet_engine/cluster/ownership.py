@@ -1,0 +1,225 @@
+"""Which shards are this node's: leases, renewed each second, taken and handed over.
+
+A lease is a hint: it says where to ask first.  It is *fresh* until it may have expired, counted
+from before it was asked for, on this node's own clock.  An owner whose lease is not fresh goes
+on, but confirms in the ledger what it answers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from wallet_engine.errors import LeasesUnavailable
+from wallet_engine.ports import Leases, LeaseView
+from wallet_engine.sharding import SHARD_COUNT
+
+from .placement import placement, preferred, successors
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 3_000
+"""How long a lease lasts: a dead node's shards are free after this.  Source: DESIGN §4."""
+
+RENEW_S = 1.0
+HURRY_S = 0.25
+"""How soon to look again while shards have no live holder, or are being handed over."""
+
+MARGIN_S = 0.25
+"""How much earlier than it ends a lease is not believed any more: clocks drift, calls take time."""
+
+SETTLED_ROUNDS = 2
+"""A node must have lived for so many looks before shards are handed to it: it may be flapping."""
+
+
+class Neighbourhood(Protocol):
+    """Who has to do with shards that come and go."""
+
+    def gained(self, shards: Collection[int]) -> None:
+        """These are ours from now on."""
+
+    def lost(self, shards: Mapping[int, str]) -> None:
+        """These are others' from now on, by token; empty: nobody's."""
+
+    def poke(self, token: str) -> None:
+        """Tell a node that leases have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseCounts:
+    """What there is and what happened.  `reachable`: the last look at the leases was answered."""
+
+    shards: int
+    fresh: int
+    nodes: int
+    gained: int
+    handed_over: int
+    lost: int
+    reachable: bool
+
+
+class Ownership:
+    """Keeps the leases of one node."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        address: str,
+        leases: Leases,
+        neighbourhood: Neighbourhood,
+        loop_time: Callable[[], float],
+    ) -> None:
+        self.token = token
+        self._address = address
+        self._leases = leases
+        self._neighbourhood = neighbourhood
+        self._loop_time = loop_time
+        self._fresh_until_s: dict[int, float] = {}
+        self._lived: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._hurry = False
+        self._leaving = False
+        self._reachable = False
+        self._gained = self._handed_over = self._lost = 0
+        self.holders: list[str] = [""] * SHARD_COUNT
+        self.nodes: Mapping[str, str] = {}
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def owns(self, shard: int) -> bool:
+        """Whether a shard is ours, as far as we know."""
+        return shard in self._fresh_until_s
+
+    def fresh(self, shard: int) -> bool:
+        """Whether nobody else can hold a shard that is ours: its lease has not run out."""
+        return self._loop_time() < self._fresh_until_s.get(shard, 0.0)
+
+    @property
+    def shards(self) -> Collection[int]:
+        """All shards that are ours."""
+        return self._fresh_until_s.keys()
+
+    def counts(self) -> LeaseCounts:
+        """Count what is here."""
+        return LeaseCounts(
+            shards=len(self._fresh_until_s),
+            fresh=sum(self.fresh(shard) for shard in self._fresh_until_s),
+            nodes=len(self.nodes),
+            gained=self._gained,
+            handed_over=self._handed_over,
+            lost=self._lost,
+            reachable=self._reachable,
+        )
+
+    # --- living -------------------------------------------------------------------------------
+
+    def look_now(self) -> None:
+        """Look at the leases now: something is not as we thought."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the leases, for ever."""
+        while True:
+            try:
+                await self._round()
+            except LeasesUnavailable as error:
+                if self._reachable:
+                    log.warning("the leases cannot be reached, what we own we keep: %s", error)
+                self._reachable = False
+            except Exception:
+                log.exception("keeping the leases met a bug; it goes on")
+            try:
+                async with asyncio.timeout(HURRY_S if self._hurry else RENEW_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def leave(self) -> None:
+        """Hand everything over: this node is about to end."""
+        self._leaving = True
+        others = [token for token in self.nodes if token != self.token]
+        give = successors(list(self._fresh_until_s), others)
+        ours = list(self._fresh_until_s)
+        try:
+            await self._leases.leave(token=self.token, give=give)
+        except LeasesUnavailable as error:
+            log.warning("the leases cannot be handed over, they will run out: %s", error)
+        self._drop({shard: give.get(shard, "") for shard in ours})
+        self._handed_over += len(give)
+        for token in dict.fromkeys(give.values()):
+            self._neighbourhood.poke(token)
+
+    async def _round(self) -> None:
+        """Look once: renew what is ours, take what is free and belongs here, hand over the rest."""
+        if self._leaving:
+            return
+        sent_s = self._loop_time()
+        wanted = self._wanted()
+        give = self._to_give()
+        view = await self._leases.renew(
+            token=self.token,
+            address=self._address,
+            ttl_ms=LEASE_MS,
+            want=[shard for shard in wanted if shard not in give],
+            give=give,
+        )
+        if self._leaving:
+            return
+        if not self._reachable:
+            log.info("the leases are reached: %d nodes live", len(view.nodes))
+        self._reachable = True
+        self._apply(view, sent_s + LEASE_MS / 1000 - MARGIN_S, give)
+
+    def _wanted(self) -> list[int]:
+        """Return what is ours, and what belongs here and has no live holder."""
+        if not self.nodes:
+            return []  # the first look only says that we live
+        homes = placement(self.nodes)
+        return [
+            shard
+            for shard in range(SHARD_COUNT)
+            if shard in self._fresh_until_s
+            or (homes[shard] == self.token and self.holders[shard] not in self.nodes)
+        ]
+
+    def _to_give(self) -> dict[int, str]:
+        """Return which of ours belong to another node that has come to stay."""
+        settled = [t for t in self.nodes if self._lived.get(t, 0) >= SETTLED_ROUNDS]
+        if len(settled) < 2:  # noqa: PLR2004  # nobody but us
+            return {}
+        homes = {shard: preferred(shard, settled) for shard in self._fresh_until_s}
+        return {shard: home for shard, home in homes.items() if home != self.token}
+
+    def _apply(self, view: LeaseView, fresh_until_s: float, given: Mapping[int, str]) -> None:
+        self._lived = {token: self._lived.get(token, 0) + 1 for token in view.nodes}
+        self.nodes = view.nodes
+        self.holders = list(view.holders)
+        mine = [shard for shard, holder in enumerate(view.holders) if holder == self.token]
+        gained = [shard for shard in mine if shard not in self._fresh_until_s]
+        gone = {s: view.holders[s] for s in self._fresh_until_s if view.holders[s] != self.token}
+        for shard in mine:
+            self._fresh_until_s[shard] = fresh_until_s
+        if gone:
+            self._drop(gone)
+            handed_over = sum(shard in given for shard in gone)
+            self._handed_over += handed_over
+            self._lost += len(gone) - handed_over
+        if gained:
+            self._gained += len(gained)
+            log.info("%d shards are ours now, %d in all", len(gained), len(mine))
+            self._neighbourhood.gained(gained)
+        for token in dict.fromkeys(given.values()):
+            self._neighbourhood.poke(token)
+        homeless = any(holder not in view.nodes for holder in view.holders)
+        self._hurry = homeless or bool(self._to_give()) or len(mine) < len(self._wanted())
+
+    def _drop(self, gone: Mapping[int, str]) -> None:
+        for shard, holder in gone.items():
+            del self._fresh_until_s[shard]
+            self.holders[shard] = holder
+        if gone:
+            log.info("%d shards are others' now, %d stay", len(gone), len(self._fresh_until_s))
+            self._neighbourhood.lost(gone)

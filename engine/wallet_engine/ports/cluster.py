@@ -1,0 +1,65 @@
+"""What nodes need to share the wallets: leases that say who owns what, and a way to each other.
+
+A node's `token` is `node_id:boot_id`, so a node that was restarted is not taken for its former
+self.  Leases are hints for routing; what keeps the money safe is the fence in the ledger.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from wallet_engine.commands import Ask
+from wallet_engine.journal import Answer
+
+
+class LeaseView(NamedTuple):
+    """Who holds which shard, and which nodes live, as of one call.
+
+    `holders` has a token for each shard, empty where nobody holds it.  `nodes` has the address
+    of each live node by its token.
+    """
+
+    holders: Sequence[str]
+    nodes: Mapping[str, str]
+
+
+class Leases(Protocol):
+    """Leases of shards, with an expiry.
+
+    Every method raises `LeasesUnavailable` when no answer comes within a second; it may have
+    happened all the same, and may be done again.
+    """
+
+    async def renew(
+        self,
+        *,
+        token: str,
+        address: str,
+        ttl_ms: int,
+        want: Sequence[int],
+        give: Mapping[int, str],
+    ) -> LeaseView:
+        """Say that this node lives, renew what it holds, take and hand over; one call.
+
+        `want`: renewed if it is ours, taken if it is free.  `give`: set to another node's token
+        if it is ours.  Whatever else is ours runs out.
+        """
+
+    async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
+        """Hand over `give` and free whatever else is ours; this node lives no longer."""
+
+
+class Peers(Protocol):
+    """The way to other nodes: one authenticated channel each, on which asks travel together."""
+
+    async def ask(self, address: str, ask: Ask, *, timeout_s: float) -> Answer:
+        """Have another node decide `ask`, and return its answer.
+
+        Raises:
+            NotMine: that node does not own the wallet; nothing was decided.
+            PeerUnreachable: it was not asked, so nothing was decided.
+            PeerLost: it may have decided; a retry with the same key tells.
+            WalletError: as that node raised it.
+        """
+
+    def poke(self, address: str) -> None:
+        """Tell another node that leases have changed: it shall look now.  May get lost."""
