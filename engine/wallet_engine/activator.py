@@ -11,14 +11,19 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
+from . import recovery
 from .actor import WalletActor
 from .backoff import Backoff
 from .errors import LedgerBusy, LedgerError, LedgerFault, NotCommitted, OutcomeUnknown, UnknownOrg
+from .farewell import leave_to
 from .mailbox import Phase
 from .ports import Claim, Loaded, Probe, Taken
 
 if TYPE_CHECKING:
     from .node import Node
+
+FOR_EVER_MS = 10**15
+"""A tenure that never ends."""
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +81,7 @@ class Activator:
             while queue and len(batch) < self._node.limits.activation_batch:
                 actor = next(iter(queue))
                 del queue[actor]
-                if actor.phase in (Phase.LOADING, Phase.SUSPECT):
+                if self._waits(actor):
                     batch.append(actor)
         return batch
 
@@ -110,28 +115,51 @@ class Activator:
             self._drop(actor)
 
     async def _claim(self, batch: Sequence[WalletActor]) -> dict[str, Claim]:
+        """Claim wallets; who may have been replaced takes none from a live owner."""
         node = self._node
-        claims = await node.ledger.activate(
-            sorted(actor.org_id for actor in batch),
-            owner=node.boot_id,
-            tenure_ms=node.limits.tenure_ms,
-        )
-        return dict(claims)
+        claims: dict[str, Claim] = {}
+        for tenure_ms, group in (
+            (node.limits.tenure_ms, [actor for actor in batch if actor.may_take]),
+            (FOR_EVER_MS, [actor for actor in batch if not actor.may_take]),
+        ):
+            if group:
+                org_ids = sorted(actor.org_id for actor in group)
+                claims |= await node.ledger.activate(
+                    org_ids, owner=node.boot_id, tenure_ms=tenure_ms
+                )
+        return claims
 
     async def _start(self, actor: WalletActor, claim: Claim | None) -> None:
         match claim:
             case Loaded():
-                actor.loaded(claim, committed_seq=await self._committed(actor, claim))
+                committed_seq = await self._committed(actor, claim)
+                if self._waits(actor):
+                    recovery.loaded(actor, claim, committed_seq=committed_seq)
+                else:  # its shard was lost meanwhile
+                    self._node.shards.give_up(actor.org_id)
             case Taken():
                 self._node.stats.fenced("taken")
-                self.request_after(actor, self._node.limits.tenure_ms / 1000 / 4)
+                self._taken(actor, claim.owner)
             case None:
                 self._node.residents.unknown(actor.org_id, self._node.loop_time())
                 self._leave(actor, UnknownOrg(actor.org_id))
 
+    @staticmethod
+    def _waits(actor: WalletActor) -> bool:
+        return actor.phase in (Phase.LOADING, Phase.SUSPECT)
+
+    def _taken(self, actor: WalletActor, boot: str) -> None:
+        """Another node has the wallet.  If that may well be right, it is asked; else we wait."""
+        heir = self._node.ownership.live_owner(boot)
+        if heir and not actor.sure:
+            leave_to(actor, heir)
+            return
+        actor.takes = not heir
+        self.request_after(actor, self._node.limits.tenure_ms / 1000 / 4)
+
     async def _committed(self, actor: WalletActor, loaded: Loaded) -> int:
         """Return up to which row the writes whose answer was lost did happen, or 0."""
-        entry = actor.in_question(loaded.seq)
+        entry = recovery.in_question(actor, loaded.seq)
         if entry is None:
             return 0
         [found] = await self._node.ledger.probe([Probe(entry.org_id, entry.key, "")])

@@ -10,26 +10,22 @@ between reading the state and deciding, so the event loop serialises all decisio
 import logging
 from typing import TYPE_CHECKING
 
-from . import care
+from . import care, farewell
 from .commands import Query, Release, Reserve
-from .errors import DeadlinePassed, LedgerFault, WalletError
+from .errors import DeadlinePassed, LedgerFault, NotMine, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
-from .loading import wallet_of
 from .mailbox import Decided, Due, Envelope, Held, Phase
 from .memory import Memory
-from .ports import Loaded, WalletBatch
+from .ports import WalletBatch
 from .reading import read
-from .reasons import FLEET_STOPPED, SUSPENDED
 from .rules import decide
+from .sharding import shard_of
 from .wallet import Entry, Wallet, evolve
 
 if TYPE_CHECKING:
     from .node import Node
 
 log = logging.getLogger(__name__)
-
-POISONED_DELAY_S = 1.0
-"""How long to wait before the engine asks again for what the ledger refused to store."""
 
 RELEASED_LATE = "the caller was told no before the hold was durable"
 
@@ -41,15 +37,18 @@ class WalletActor:
     the ledger.  `held` are answers not yet released.  `late` are calls whose hold became
     durable for a caller who was told no, to be given back unless a repeat is told yes; `told`
     are calls that were told to end before that could be journaled, with the reason.
+    `fenced`: another owner wrote, so what is known of calls is out of date; `heir` is who owns
+    the wallet once this actor is leaving; `takes`: whoever had the wallet is known to be dead.
     """
 
     __slots__ = (
-        "durable_seq", "held", "in_flight", "late", "mailbox", "memory", "node", "org_id",
-        "pending", "phase", "probing", "told", "used_s", "wallet",
+        "durable_seq", "fenced", "heir", "held", "in_flight", "late", "mailbox", "memory", "node",
+        "org_id", "pending", "phase", "probing", "shard", "takes", "told", "used_s", "wallet",
     )  # fmt: skip
 
     def __init__(self, org_id: str, node: "Node") -> None:
         self.org_id = org_id
+        self.shard = shard_of(org_id)
         self.node = node
         self.phase = Phase.LOADING
         self.wallet: Wallet | None = None
@@ -62,6 +61,9 @@ class WalletActor:
         self.in_flight = 0
         self.probing = 0
         self.durable_seq = 0
+        self.fenced = False
+        self.heir = ""
+        self.takes = False
         self.used_s = 0.0
 
     @property
@@ -79,6 +81,16 @@ class WalletActor:
         """How many asks wait here, before or after their decision."""
         return len(self.mailbox) + len(self.held) + self.probing
 
+    @property
+    def sure(self) -> bool:
+        """Whether nobody else can own this wallet, so that memory alone may answer."""
+        return self.node.ownership.fresh(self.shard)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether this wallet may be taken from another owner, once its tenure is over."""
+        return self.takes or self.sure
+
     def _state(self) -> Wallet:
         assert self.wallet is not None, "only a loaded wallet decides"
         return self.wallet
@@ -88,28 +100,34 @@ class WalletActor:
     def post(self, envelope: Envelope) -> None:
         """Decide `envelope` now, or as soon as what it needs is known."""
         if self.phase is not Phase.ACTIVE:
-            self.mailbox.append(envelope)
-        elif self.memory.knows(envelope, self._state()):
+            self._wait(envelope)
+        elif self.memory.knows(envelope, self._state()) and self.sure:
             self._decide(envelope)
         else:
             self.probing += 1
             self.node.prober.ask(self, envelope)
 
+    def _wait(self, envelope: Envelope) -> None:
+        """Keep `envelope` until the wallet is loaded; if it is leaving, its heir is to be asked."""
+        if self.phase >= Phase.LEAVING:
+            envelope.fail(NotMine(self.heir))
+        else:
+            self.mailbox.append(envelope)
+
     def probed(self, envelope: Envelope) -> None:
         """Decide `envelope`, whose probe was answered under the epoch it was asked in.
 
-        If the answer shows what only another owner can have written, memory is out of date.
+        The probe also says whether the wallet is still ours: only then was memory up to date.
         """
         self.probing -= 1
         if self.phase is not Phase.ACTIVE:
-            self.mailbox.append(envelope)
+            self._wait(envelope)
             return
-        wallet = self._state()
-        if envelope.epoch_at_probe == wallet.epoch:
-            if self.memory.contradicts(envelope, wallet):
+        if envelope.epoch_at_probe == self._state().epoch:
+            if envelope.found is not None and not envelope.found.owned:
                 self.node.stats.fenced("probe")
                 self.mailbox.append(envelope)
-                self.doubt()
+                self.doubt_fenced()
                 return
             self._decide(envelope)
         else:
@@ -193,14 +211,19 @@ class WalletActor:
             for held in self.held
             if isinstance(held.decided, Replay) and not held.envelope.given_up
         }
-        for call_id in [call_id for call_id in self.late if call_id not in wanted]:
+        unwanted = [call_id for call_id in self.late if call_id not in wanted]
+        for call_id in unwanted:
             del self.late[call_id]
+        for call_id in unwanted:  # which may come back here, with nothing left to do
             self.give_back(call_id)
 
     def give_back(self, call_id: str) -> None:
         """Release the hold of a caller who was told no."""
-        release = Release(org_id=self.org_id, call_id=call_id, reason=RELEASED_LATE, strict=False)
-        self.node.post_own(release)
+        self.node.post_own(self.giving_back(call_id))
+
+    def giving_back(self, call_id: str) -> Release:
+        """Return the command that gives a hold back."""
+        return Release(org_id=self.org_id, call_id=call_id, reason=RELEASED_LATE, strict=False)
 
     def durable(self, count: int) -> None:
         """The first `count` pending entries are durable: release what waited for them."""
@@ -225,10 +248,16 @@ class WalletActor:
         for held in released:
             self._release(held)
         self._give_back()
-        if self.pending and not self.in_flight:
+        if self.phase is Phase.LEAVING:
+            farewell.gone_if_settled(self)
+        elif self.pending and not self.in_flight:
             self.node.lane.ready(self)
 
     # --- writing and doubting -----------------------------------------------------------------
+
+    def waits_for(self, entry: Entry) -> bool:
+        """Whether `entry` is the next one to become durable: else it was settled meanwhile."""
+        return self.in_flight > 0 and bool(self.pending) and self.pending[0] is entry
 
     def take(self, limit: int) -> WalletBatch:
         """Hand the next pending entries, at most `limit`, to the lane."""
@@ -249,97 +278,35 @@ class WalletActor:
         if self.phase is Phase.ACTIVE:
             self.phase = Phase.SUSPECT
             self.node.activator.request_after(self, delay_s)
+        elif self.phase is Phase.LEAVING:
+            farewell.in_doubt(self)
 
-    def abandon(self, error: Exception) -> None:
-        """Nothing pending was written nor will be: tell callers so, and reload.
-
-        What the engine asked of itself is decided again after that: nobody else would ask.
-        """
-        self._drop_pending()
-        envelopes = [held.envelope for held in self.held]
-        self.held = []
-        for envelope in envelopes:
-            envelope.fail(error)
-        self.mailbox[:0] = [envelope for envelope in envelopes if envelope.reply is None]
-        self.doubt()
-
-    def poisoned(self, entry: Entry) -> None:
-        """The ledger refuses this one entry: its caller hears so, the rest is decided again.
-
-        If the engine itself asked, a call may go on that must end: it is made to end anyway.
-        """
-        delay_s = 0.0
-        for held in self.held:
-            if held.decided is entry:
-                held.envelope.fail(LedgerFault("The ledger refused to store this decision."))
-                delay_s = 0.0 if held.envelope.reply is not None else POISONED_DELAY_S
-        self.held = [held for held in self.held if held.decided is not entry]
-        if entry.type == "call_kill" and entry.hold is not None:
-            care.make_end(self, entry.hold, entry.at_ms)
-        self.doubt(delay_s=delay_s)
-
-    def in_question(self, stored_seq: int) -> Entry | None:
-        """Return the entry whose presence in the ledger settles what became of a lost write.
-
-        `stored_seq` is the wallet's row now: the last in-flight entry that can be in it.
-        """
-        for entry in reversed(self.pending[: self.in_flight]):
-            if entry.seq <= stored_seq:
-                return entry
-        return None
-
-    def loaded(self, loaded: Loaded, *, committed_seq: int) -> None:
-        """Start, or start again, from what is stored.
-
-        What was in flight and turned out to be committed (up to `committed_seq`) is released
-        from memory: its callers never learn.  All else is decided again, in its order.
-        """
-        if committed_seq:
-            self.durable(sum(1 for entry in self.pending if entry.seq <= committed_seq))
-        self._drop_pending()
-        before = self.wallet
-        self.wallet = wallet_of(
-            loaded, before, defaults=self.node.defaults, node_id=self.node.node_id
-        )
-        if before is not None:
-            for call_id in before.holds.keys() - self.wallet.holds.keys():
-                self.node.timers.drop(self.org_id, call_id)
-        self.durable_seq = loaded.seq
-        self.memory.restart(whole=loaded.seq == 0)
-        waiting = self._all_waiting()
-        self.phase = Phase.ACTIVE
-        for hold in loaded.holds:
-            self.node.timers.arm(self.org_id, hold, self.wallet.started_ms(hold))
-            if hold.killed:
-                care.make_end(self, hold, self.node.clock.now_ms())
-        if self.wallet.suspended or self.node.fleet_ends_calls:
-            reason = SUSPENDED if self.wallet.suspended else FLEET_STOPPED
-            care.end_live_calls(self, reason)
-        self.told = {c: reason for c, reason in self.told.items() if c in self.wallet.holds}
-        for call_id, reason in self.told.items():
-            care.end(self, call_id, reason)
-        for envelope in waiting:
-            envelope.found = None
-            self.probing += 1
-            self.node.prober.ask(self, envelope)
+    def doubt_fenced(self) -> None:
+        """Another owner wrote: what was not, is not, and what is known of calls is out of date."""
+        self.fenced = True
+        if self.phase is Phase.LEAVING:
+            farewell.turn_away(self, NotMine(self.heir))
+        else:
+            self.doubt()
 
     def fail_all(self, error: Exception) -> None:
         """Fail everyone who waits here."""
-        self._drop_pending()
-        for envelope in self._all_waiting():
+        self.drop_pending()
+        for envelope in self.all_waiting():
             envelope.fail(error)
 
     def purge(self) -> None:
         """Forget those in the mailbox who gave up."""
         self.mailbox = [envelope for envelope in self.mailbox if not envelope.given_up]
 
-    def _all_waiting(self) -> list[Envelope]:
+    def all_waiting(self) -> list[Envelope]:
         """Take everyone who waits here, in order; timers are armed anew and ask again."""
         waiting = [held.envelope for held in self.held] + self.mailbox
         self.held, self.mailbox = [], []
         return [envelope for envelope in waiting if not isinstance(envelope.ask, Due)]
 
-    def _drop_pending(self) -> None:
+    def drop_pending(self) -> None:
+        """Forget what was decided and is not durable."""
         self.node.undurable -= len(self.pending)
         self.pending.clear()
         self.in_flight = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import deadlines
 from .commands import Expire, Kill, Prolong
-from .mailbox import Decided, Due
+from .mailbox import Decided, Due, Phase
 from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .wallet import Entry, Hold
 
@@ -21,6 +21,10 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
     """Set off what follows from an entry that is durable now, and only now."""
     node, org_id, hold = actor.node, actor.org_id, entry.hold
     node.effects.decided(entry)
+    if actor.phase is Phase.LEAVING:  # its heir looks after the live calls
+        if hold is not None and not hold.active:
+            node.effects.call_ended(org_id, hold.call_id)
+        return
     if hold is not None and hold.active:
         node.timers.arm(org_id, hold, _wallet(actor).started_ms(hold))
     elif hold is not None and entry.type != "call_kill":

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from . import recovery
 from .actor import WalletActor
 from .backoff import Backoff
 from .errors import LedgerBusy, LedgerUnavailable, NotCommitted, OutcomeUnknown
@@ -113,17 +114,20 @@ class CommitLane:
             self._settle(actor, batch, durable=batch.org_id in durable)
 
     def _settle(self, actor: WalletActor, batch: WalletBatch, *, durable: bool) -> None:
+        if not actor.waits_for(batch.entries[0]):
+            return  # a reload settled it meanwhile
         if durable:
             actor.durable(len(batch.entries))
         else:
             self._node.stats.fenced("fence")
-            actor.doubt()
+            actor.doubt_fenced()
 
     def _give_up(self, sent: Sequence[Sent], error: LedgerBusy) -> None:
         log.warning("the ledger is busy for too long, nothing was written: %s", error)
         self._node.stats.fenced("busy")
         for actor, _ in sent:
-            actor.abandon(LedgerUnavailable("The ledger cannot be reached; nothing was written."))
+            error_told = LedgerUnavailable("The ledger cannot be reached; nothing was written.")
+            recovery.abandon(actor, error_told)
 
     def _write_apart(self, sent: Sequence[Sent]) -> None:
         """Isolate whoever spoils the group, beside the lane, which goes on with others."""
@@ -163,12 +167,14 @@ class CommitLane:
             try:
                 if not await ledger.commit_apart(one):
                     self._node.stats.fenced("fence")
-                    actor.doubt()
+                    actor.doubt_fenced()
                     return
             except NotCommitted as error:
                 log.error(  # noqa: TRY400  # the ledger's words are enough
                     "poison isolated: %s seq %d %s: %s", entry.org_id, entry.seq, entry.type, error
                 )
-                actor.poisoned(entry)
+                recovery.poisoned(actor, entry)
                 return
+            if not actor.waits_for(entry):
+                return  # a reload settled it meanwhile
             actor.durable(1)

@@ -66,7 +66,7 @@ class Envelope:
 
     def probe(self) -> Probe:
         """Return what must be looked up before this can be decided."""
-        return Probe(self.ask.org_id, self.key, self.call_id)
+        return Probe(self.ask.org_id, self.key, self.call_id, self.epoch_at_probe)
 
 
 @dataclass(slots=True)
@@ -96,4 +96,5 @@ class Phase(IntEnum):
     LOADING = 0
     ACTIVE = 1
     SUSPECT = 2
-    GONE = 3
+    LEAVING = 3
+    GONE = 4

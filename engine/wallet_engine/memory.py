@@ -62,16 +62,6 @@ class Memory:
             entry = found.entry
         return Facts(entry, hold, fleet_stopped)
 
-    def contradicts(self, envelope: Envelope, wallet: Wallet) -> bool:
-        """Whether a probe found what this owner never wrote: another one writes by now."""
-        found, call_id = envelope.found, envelope.call_id
-        if found is None:
-            return False
-        if found.entry is not None and found.entry.epoch > wallet.epoch:
-            return True
-        live = found.hold is not None and found.hold.active
-        return live and call_id not in wallet.holds and call_id not in self.ended
-
     def remember(self, entry: Entry) -> None:
         """Remember an entry, durable or not."""
         self.entries[entry.key] = entry

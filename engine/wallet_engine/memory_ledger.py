@@ -191,7 +191,9 @@ class MemoryLedger:
             return Found(None, None)
         key, call_id = probe.key, probe.call_id
         return Found(
-            row.keys.get(key) if key else None, row.holds.get(call_id) if call_id else None
+            row.keys.get(key) if key else None,
+            row.holds.get(call_id) if call_id else None,
+            owned=probe.epoch in (0, row.epoch),
         )
 
     def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:

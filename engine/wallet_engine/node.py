@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from . import care
 from .activator import Activator
 from .actor import WalletActor
-from .commands import Ask, Query, Reserve
+from .cluster.owning import ALONE, Owning
+from .commands import Ask, Query, Reserve, Welcome
 from .errors import (
     DeadlinePassed,
     LedgerError,
@@ -20,25 +21,28 @@ from .journal import Answer, Outcome
 from .lane import CommitLane
 from .limits import Limits
 from .mailbox import Decided, Due, Envelope, Phase
+from .patience import TICK_S, Patience
 from .ports import Clock, Effects, Ledger, Stats
 from .prober import Prober
 from .reading import read_now
 from .reasons import FLEET_STOPPED
 from .residents import Residents
 from .settings import Settings
-from .sharding import SHARD_COUNT
+from .shards import Shards
 from .timers import Armed, Timers
 
 log = logging.getLogger(__name__)
 
-ALL_SHARDS = tuple(range(SHARD_COUNT))
-TICK_S = 0.05
-"""How late a deadline may be noticed."""
-SWEEP_AHEAD_MS = 5_000
-SWEEP_LIMIT = 10_000
 NEVER_S = float("inf")
 ENDS_AT_ONCE = 200
 """How many calls are told to end before others get a turn."""
+
+
+class Reach(Protocol):
+    """How an ask gets to its wallet."""
+
+    def __call__(self, ask: Ask, *, timeout_s: float) -> Coroutine[Any, Any, Answer]:
+        """Return what the wallet answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +91,20 @@ class Node:
         self.prober = Prober(self)
         self.activator = Activator(self)
         self.timers = Timers(self)
-        self._waiting: dict[float, deque[Envelope]] = {}
-        self._watched = asyncio.Event()
+        self.patience = Patience(self)
+        self.ownership: Owning = ALONE
+        self.reach: Reach = self.decide
+        self.shards = Shards(self)
         self._asking = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._ledger_ok = True
+        self.ledger_ok = True
         self.loop_time: Callable[[], float] = lambda: 0.0
 
     # --- asking -------------------------------------------------------------------------------
 
-    async def ask(self, ask: Ask, *, timeout_s: float) -> Answer:
-        """Have `ask` decided by its wallet, and return the answer once it is durable.
+    def ask(self, ask: Ask, *, timeout_s: float) -> Coroutine[Any, Any, Answer]:
+        """Have `ask` decided by its wallet, wherever that is; the answer comes once it is durable.
 
         Raises:
             UnknownOrg: there is no such wallet.
@@ -106,10 +112,21 @@ class Node:
             DeadlinePassed: no answer within `timeout_s`; a retry with the same key tells more.
             LedgerUnavailable: the ledger cannot be reached; nothing was written.
             LedgerFault: the ledger refuses this very command; nothing was written.
+            OwnerUnreachable: the wallet is another node's, which cannot be asked.
             InvalidCommand: the wallet cannot be given these settings.
+        """
+        return self.reach(ask, timeout_s=timeout_s)
+
+    async def decide(self, ask: Ask, *, timeout_s: float) -> Answer:
+        """Have `ask` decided here; as `ask`, but for wallets of this node only.
+
+        Raises:
+            NotMine: the wallet is another node's; nothing was decided.
         """
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+        if isinstance(ask, Welcome):
+            self.residents.welcome(ask.org_id)
         try:
             actor = self._actor(ask.org_id, now_s)
         except WalletError as error:
@@ -122,7 +139,7 @@ class Node:
         envelope = Envelope(ask, posted_s=now_s, deadline_s=now_s + timeout_s, reply=reply)
         actor.post(envelope)
         if not reply.done():
-            self._wait_in_line(envelope, timeout_s)
+            self.patience.wait_in_line(envelope, timeout_s)
         self._asking += 1
         try:
             return await reply
@@ -152,18 +169,10 @@ class Node:
         if answered and reply.result().outcome is Outcome.CREATED:
             actor.give_back(ask.call_id)
 
-    def _wait_in_line(self, envelope: Envelope, timeout_s: float) -> None:
-        """Have the deadline of `envelope` watched, with all others of the same time-out."""
-        line = self._waiting.get(timeout_s)
-        if line is None:
-            line = self._waiting[timeout_s] = deque()
-        line.append(envelope)
-        self._watched.set()
-
     def remembers(self, actor: WalletActor) -> None:
         """Note that `actor` remembers something that it may forget when it rests."""
         self.residents.remembers(actor)
-        self._watched.set()
+        self.patience.wake()
 
     def post_own(self, ask: Ask, then: Callable[[Decided], None] | None = None) -> None:
         """Post what the engine asks of itself; `then` hears the outcome, if there is one."""
@@ -173,7 +182,10 @@ class Node:
             actor.post(Envelope(ask, posted_s=now_s, deadline_s=NEVER_S, reply=None, then=then))
 
     def hold_due(self, due: Due, armed: Armed, now_ms: int) -> None:
-        """A timer fired.  While the ledger is away, time that was durably paid still ends."""
+        """A timer fired.  While the ledger is away, time that was durably paid still ends.
+
+        But not on the word of an owner who knows that another one wrote since.
+        """
         actor = self.residents.get(due.org_id)
         if actor is None:
             self.timers.drop(due.org_id, due.call_id)
@@ -182,7 +194,9 @@ class Node:
         if active:
             self.post_own(due)
         over = bool(armed.end_reason) and now_ms >= armed.ends_ms
-        if over and (armed.fired or not active):
+        # Whoever may have been replaced first gets a chance to hear of it.
+        undecided = armed.fired or not (active or not actor.sure)
+        if over and undecided and not actor.fenced:
             actor.told[due.call_id] = armed.end_reason
             self.effects.call_killed(
                 due.org_id, due.call_id, armed.end_reason, since_ms=armed.ends_ms
@@ -195,10 +209,6 @@ class Node:
         self.stats.decided(envelope.ask.verb, answer.outcome.value, code, seconds)
 
     # --- the whole node -------------------------------------------------------------------------
-
-    def welcome(self, org_id: str) -> None:
-        """An org was created: forget that it was unknown."""
-        self.residents.welcome(org_id)
 
     def known_settings(self, org_id: str) -> Settings:
         """Return an org's settings if its wallet is in memory, else the defaults."""
@@ -232,7 +242,7 @@ class Node:
             live_calls=len(self.timers),
             waiting=sum(actor.waiting for actor in self.residents),
             undurable=self.undurable,
-            ledger_ok=self._ledger_ok,
+            ledger_ok=self.ledger_ok,
         )
 
     # --- living ---------------------------------------------------------------------------------
@@ -247,8 +257,8 @@ class Node:
                 ("prober", self.prober.run()),
                 ("activator", self.activator.run()),
                 ("timers", self.timers.run()),
-                ("watch", self._watch()),
-                ("sweep", self._every(self.limits.sweep_s, self._sweep)),
+                ("patience", self.patience.run()),
+                ("shards", self.shards.run()),
             )
         ]
 
@@ -261,7 +271,7 @@ class Node:
                     await asyncio.sleep(TICK_S / 5)
         except TimeoutError:
             log.error("stopping with %d decisions not yet durable", self.undurable)  # noqa: TRY400
-        tasks = [*self._tasks, *self.lane.apart]
+        tasks = [*self._tasks, *self.shards.errands, *self.lane.apart]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -269,9 +279,7 @@ class Node:
         self.prober.fail_all(ended)
         for actor in self.residents:
             actor.fail_all(ended)
-        for line in self._waiting.values():
-            for envelope in line:
-                envelope.fail(ended)
+        self.patience.fail_all(ended)
         try:
             await self.ledger.release(self.residents.clear(), owner=self.boot_id)
         except LedgerError as error:
@@ -279,57 +287,3 @@ class Node:
 
     def _busy(self) -> bool:
         return not self.lane.idle or any(actor.waiting for actor in self.residents)
-
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        while True:
-            try:
-                await work()
-            except Exception:
-                log.exception("a periodic task met a bug; it goes on")
-            await asyncio.sleep(seconds)
-
-    async def _watch(self) -> None:
-        """Look at deadlines and at resting wallets, for as long as there are any."""
-        while True:
-            await self._watched.wait()
-            try:
-                self._tick()
-            except Exception:
-                log.exception("looking at deadlines met a bug; it goes on")
-            if not self._waiting and not self.residents.any_remembers:
-                self._watched.clear()
-            await asyncio.sleep(TICK_S)
-
-    def _tick(self) -> None:
-        """Fail those whose deadline has passed."""
-        now_s = self.loop_time()
-        late: dict[str, None] = {}
-        for line in self._waiting.values():
-            while line and (line[0].given_up or line[0].deadline_s <= now_s):
-                envelope = line.popleft()
-                if not envelope.given_up:
-                    late[envelope.ask.org_id] = None
-                envelope.fail(
-                    DeadlinePassed("No answer in time; a retry with the same key tells more.")
-                )
-        self._waiting = {timeout_s: line for timeout_s, line in self._waiting.items() if line}
-        for org_id in late:
-            if (actor := self.residents.get(org_id)) is not None:
-                actor.purge()
-        self.residents.rest(now_s)
-
-    async def _sweep(self) -> None:
-        """Load the wallets whose holds fall due soon."""
-        try:
-            due = await self.ledger.due(
-                shards=ALL_SHARDS,
-                before_ms=self.clock.now_ms() + SWEEP_AHEAD_MS,
-                limit=SWEEP_LIMIT,
-            )
-            self._ledger_ok = True
-        except LedgerError as error:
-            self._ledger_ok = False
-            log.warning("the ledger cannot be asked for due holds: %s", error)
-            return
-        for hold in due:
-            self.residents.awake(hold.org_id, urgent=False)

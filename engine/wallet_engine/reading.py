@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from . import care, views
-from .commands import Check, Look, NoteStart, Query
+from .commands import Check, Look, NoteStart, Query, Welcome
 from .journal import Answer, Outcome
 from .mailbox import Due, Envelope, Phase
 from .wallet import note_start
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def read_now(actor: "WalletActor", query: Query) -> Answer | None:
     """Answer at once if all that the answer rests on is known and durable, else None."""
     if actor.phase is not Phase.ACTIVE or actor.held or actor.pending or actor.wallet is None:
+        return None
+    if not actor.sure:
         return None
     if isinstance(query, Check) and query.call_id not in actor.wallet.holds:
         return None
@@ -39,6 +41,8 @@ def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answe
             note_start(wallet, query.call_id, min(query.heard_ms, now_ms))
             if (started_ms := wallet.started.get(query.call_id)) is not None:
                 node.timers.move(actor.org_id, query.call_id, started_ms)
+        case Welcome():
+            pass
         case Due():
             care.look_after(actor, query.call_id, now_ms)
         case _:

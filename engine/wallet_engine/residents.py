@@ -10,8 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from .actor import WalletActor
-from .errors import Overloaded, UnknownOrg
+from .errors import NotMine, Overloaded, UnknownOrg
 from .mailbox import Phase
+from .sharding import shard_of
 
 if TYPE_CHECKING:
     from .node import Node
@@ -51,11 +52,14 @@ class Residents:
         """Return the actor of a wallet, loading it if need be.
 
         Raises:
+            NotMine: the wallet is another node's.
             UnknownOrg: there is no such wallet, as was found a moment ago.
             Overloaded: too many wallets are in use, or too much waits in this one.
         """
         actor = self._actors.get(org_id)
         if actor is None:
+            if not (ownership := self._node.ownership).owns(shard := shard_of(org_id)):
+                raise NotMine(ownership.holder(shard))
             if now_s < self._unknown.get(org_id, 0.0):
                 raise UnknownOrg(org_id)
             actor = self.awake(org_id, urgent=True)

@@ -5,12 +5,13 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NotRequired, Required
 
+import structlog
 from aiohttp import web
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict
 
-from wallet_engine.commands import CLIENT_SPACE, REASON_MAX, ChangeSettings
-from wallet_engine.errors import InvalidCommand, UnknownOrg
+from wallet_engine.commands import CLIENT_SPACE, REASON_MAX, ChangeSettings, Welcome
+from wallet_engine.errors import InvalidCommand, UnknownOrg, WalletError
 from wallet_engine.ports import FleetSwitch, HistoryQuery, Org
 from wallet_engine.settings import OVERRIDABLE, Overrides, Settings, merged, settings_of
 from wallet_engine.texts import NAME_MAX, check_org_id, check_text
@@ -33,6 +34,8 @@ SettingsBody = Annotated[
         {"type": "object", "description": "Settings by name; null inherits the default."}
     ),
 ]
+
+log = structlog.get_logger(__name__)
 
 
 class NewOrg(TypedDict, total=False):
@@ -93,6 +96,15 @@ _read_change = reader_of(OrgChange)
 _read_throw = reader_of(SwitchThrow)
 
 
+async def _welcome(services: Services, org_id: str) -> None:
+    """Tell the wallet's node that the org exists; else it may be unknown there for seconds."""
+    try:
+        welcome = Welcome(org_id=org_id)
+        await services.node.ask(welcome, timeout_s=services.options.request_deadline_s)
+    except WalletError as error:
+        log.warning("A new org is not known everywhere yet", org_id=org_id, error=str(error))
+
+
 async def create_org(request: web.Request) -> web.Response:
     """Create an org; the same again changes nothing, another under its name is refused."""
     services = request.app[SERVICES]
@@ -105,7 +117,7 @@ async def create_org(request: web.Request) -> web.Response:
     org = Org(org_id=org_id, name=name, created_ms=services.clock.now_ms())
     created = await services.store.create_org(org, overrides, node=services.node.node_id)
     if created:
-        services.node.welcome(org_id)
+        await _welcome(services, org_id)
         services.directory.forget_org(org_id)
     elif not await _is_same(services, org, overrides):
         raise Problem(

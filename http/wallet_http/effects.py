@@ -28,6 +28,10 @@ class Following:
         """See `ports.Effects`."""
         self._endings.warn(org_id, call_id, ends_ms=ends_ms)
 
+    def call_left(self, org_id: str, call_id: str) -> None:
+        """See `ports.Effects`."""
+        self._endings.confirm(org_id, call_id)
+
     def call_ended(self, org_id: str, call_id: str) -> None:
         """See `ports.Effects`."""
         self._endings.confirm(org_id, call_id)

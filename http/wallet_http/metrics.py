@@ -71,6 +71,9 @@ class PrometheusStats:
         self._fenced = Counter(
             "wallet_fenced", "Writes that were turned away.", ["cause"], registry=registry
         )
+        self._forwarded = Counter(
+            "wallet_forwarded", "Asks sent to other nodes.", ["outcome"], registry=registry
+        )
         self._killed = Histogram(
             "wallet_kill_latency_seconds",
             "From the reason why a call must end to telling it.",
@@ -138,6 +141,10 @@ class PrometheusStats:
     def fenced(self, cause: str) -> None:
         """See `ports.Stats`."""
         self._fenced.labels(cause).inc()
+
+    def forwarded(self, outcome: str) -> None:
+        """See `ports.Stats`."""
+        self._forwarded.labels(outcome).inc()
 
     def entry(self, entry: Entry) -> None:
         """Count the money of an entry that became durable, and the holds that ended."""

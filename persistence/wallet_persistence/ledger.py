@@ -21,12 +21,14 @@ from .wire import Abandoned, Statement, Wire
 
 PROBE = Statement(
     f"""
--- $1 orgs, $2 keys (NULL asks nothing), $3 calls (NULL asks nothing).  Only what was found.
+-- $1 orgs, $2 keys (NULL asks nothing), $3 calls (NULL asks nothing), $4 the epochs under which
+-- the asker owns the wallets (0 asks nothing).  Only what was found, or is not owned any more.
 -- The ORDER BYs, and BETWEEN for =, leave one index each that serves: a plan made while the
 -- tables are empty, where any index looks as good, must also serve when they are full.
-SELECT p.ordinal, {ENTRY_COLUMNS}, {HOLD_COLUMNS}
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
-    AS p (org_id, key, call_id, ordinal)
+SELECT p.ordinal, p.epoch IN (0, coalesce(o.epoch, -1)), {ENTRY_COLUMNS}, {HOLD_COLUMNS}
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[]) WITH ORDINALITY
+    AS p (org_id, key, call_id, epoch, ordinal)
+LEFT JOIN organizations o ON o.id BETWEEN p.org_id AND p.org_id
 LEFT JOIN LATERAL (
     SELECT * FROM credit_transactions
     WHERE org_id = p.org_id AND idempotency_key BETWEEN p.key AND p.key
@@ -38,6 +40,7 @@ LEFT JOIN LATERAL (
     ORDER BY call_id LIMIT 1
 ) r ON true
 WHERE j.org_id IS NOT NULL OR r.org_id IS NOT NULL
+   OR p.epoch NOT IN (0, coalesce(o.epoch, -1))
 """,  # noqa: S608  # two lists of columns
     writes=False,
 )
@@ -171,12 +174,14 @@ class PostgresLedger:
             [probe.org_id for probe in probes],
             [probe.key or None for probe in probes],
             [probe.call_id or None for probe in probes],
+            [probe.epoch for probe in probes],
         )
         for row in rows:
-            entry, hold = row[1 : 1 + ENTRY_WIDTH], row[1 + ENTRY_WIDTH :]
+            entry, hold = row[2 : 2 + ENTRY_WIDTH], row[2 + ENTRY_WIDTH :]
             found[row[0] - 1] = Found(
                 entry=None if entry[0] is None else entry_of(entry),
                 hold=None if hold[0] is None else hold_of(hold),
+                owned=row[1],
             )
         return found
 

@@ -51,7 +51,7 @@ async def test_a_new_org_is_welcome_at_once() -> None:
         with pytest.raises(UnknownOrg):
             await world.ask(look(org_id="new"))
         world.ledger.create("new")
-        world.node.welcome("new")
+        world.node.residents.welcome("new")
 
         assert (await world.ask(credit(1, org_id="new"))).outcome is Outcome.CREATED
 

@@ -142,7 +142,7 @@ async def test_time_outs_of_any_length_leave_nothing_behind() -> None:
             await asked
         await world.pass_time(seconds=5)
 
-        assert len(world.node._waiting) < 10
+        assert len(world.node.patience._lines) < 10
 
 
 # --- starting and stopping -----------------------------------------------------------------

@@ -218,8 +218,8 @@ class TombstonesForgotten(MemoryLedger):
 
     async def probe(self, probes: Sequence[Probe]) -> Sequence[Found]:
         return [
-            Found(entry, hold if hold is not None and hold.active else None)
-            for entry, hold in await super().probe(probes)
+            found if found.hold is None or found.hold.active else found._replace(hold=None)
+            for found in await super().probe(probes)
         ]
 
 

@@ -46,6 +46,7 @@ class RecordingEffects:
     killed: list[Killed] = field(default_factory=list)
     final: list[tuple[str, int]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     early: list[Entry] = field(default_factory=list)
     call_on_entry: Callable[[], object] = lambda: None
@@ -62,6 +63,10 @@ class RecordingEffects:
         assert org_id
         self.ended.append(call_id)
 
+    def call_left(self, org_id: str, call_id: str) -> None:
+        assert org_id
+        self.left.append(call_id)
+
     def decided(self, entry: Entry) -> None:
         self.entries.append(entry)
         if self.ledger.rows[entry.org_id].keys.get(entry.key) != entry:
@@ -76,6 +81,7 @@ class RecordingStats:
     answers: list[tuple[str, str, str]] = field(default_factory=list)
     groups: list[tuple[int, int]] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
+    forwards: list[str] = field(default_factory=list)
     kill_seconds: list[float] = field(default_factory=list)
 
     def decided(self, verb: str, outcome: str, code: str, seconds: float) -> None:
@@ -91,6 +97,9 @@ class RecordingStats:
 
     def fenced(self, cause: str) -> None:
         self.causes.append(cause)
+
+    def forwarded(self, outcome: str) -> None:
+        self.forwards.append(outcome)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from wallet_engine.errors import LeasesUnavailable
 from wallet_engine.ports import Leases, LeaseView
 from wallet_engine.sharding import SHARD_COUNT
 
-from .placement import placement, preferred, successors
+from .placement import boot_of, placement, preferred, successors
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,15 @@ class Ownership:
     def fresh(self, shard: int) -> bool:
         """Whether nobody else can hold a shard that is ours: its lease has not run out."""
         return self._loop_time() < self._fresh_until_s.get(shard, 0.0)
+
+    def holder(self, shard: int) -> str:
+        """Return whose a shard is, by token; empty: nobody's."""
+        return self.holders[shard]
+
+    def live_owner(self, boot: str) -> str:
+        """Return the token of another live node by its boot; empty: there is none."""
+        found = (token for token in self.nodes if boot_of(token) == boot and token != self.token)
+        return next(found, "")
 
     @property
     def shards(self) -> Collection[int]:

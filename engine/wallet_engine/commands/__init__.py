@@ -38,6 +38,7 @@ from .queries import (
     Look,
     NoteStart,
     Query,
+    Welcome,
 )
 
 Ask = Command | Query
@@ -72,4 +73,5 @@ __all__ = [
     "Resume",
     "SpendClass",
     "Suspend",
+    "Welcome",
 ]

@@ -45,6 +45,13 @@ class Look(Query):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome(Query):
+    """This org exists by now: whoever owns its wallet may remember otherwise."""
+
+    verb: ClassVar[str] = "welcome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoteStart(Query):
     """A call was heard to be in progress at `heard_ms`: its clock starts.
 

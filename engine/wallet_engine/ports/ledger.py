@@ -37,19 +37,25 @@ class WalletBatch(NamedTuple):
 class Probe(NamedTuple):
     """A question to the journal: the row under `key`, and the hold of `call_id`.
 
-    Either may be empty, which asks nothing.
+    Either may be empty, which asks nothing.  `epoch` is what the asker owns the wallet under;
+    0 asks nothing.
     """
 
     org_id: str
     key: str
     call_id: str
+    epoch: int = 0
 
 
 class Found(NamedTuple):
-    """What a probe found.  `hold` has any status; None means there is no such row."""
+    """What a probe found.  `hold` has any status; None means there is no such row.
+
+    `owned`: the wallet still has the epoch that the asker named, if one was.
+    """
 
     entry: Entry | None
     hold: Hold | None
+    owned: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,9 @@ class Effects(Protocol):
     def call_ended(self, org_id: str, call_id: str) -> None:
         """A call is settled, released or expired: nothing more is to be done for it."""
 
+    def call_left(self, org_id: str, call_id: str) -> None:
+        """A live call is another node's business from now on."""
+
     def decided(self, entry: Entry) -> None:
         """An entry became durable."""
 
@@ -42,6 +45,9 @@ class Stats(Protocol):
 
     def fenced(self, cause: str) -> None:
         """A write was turned away, or an outcome was lost: `cause` says which."""
+
+    def forwarded(self, outcome: str) -> None:
+        """An ask was sent to another node: `outcome` says what came of it."""
 
 
 class CallControl(Protocol):

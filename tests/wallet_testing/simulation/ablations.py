@@ -23,6 +23,7 @@ from wallet_engine.memory_ledger import MemoryLedger, Row
 from wallet_engine.node import Node
 from wallet_engine.ports import Claim, WalletBatch
 from wallet_engine.rules import Decision, Facts, decide
+from wallet_engine.shards import Shards
 from wallet_engine.wallet import Hold, Wallet
 
 Patches = list[tuple[object, str, Any]]
@@ -116,10 +117,10 @@ def _write_cancelled_with_its_caller() -> Patches:
 
 
 def _no_sweep() -> Patches:
-    async def sweep(_: Node) -> None:
+    async def sweep(_: Shards) -> None:
         """Look for nothing."""
 
-    return [(Node, "_sweep", sweep)]
+    return [(Shards, "_sweep", sweep)]
 
 
 def _holds_not_coalesced() -> Patches:
@@ -156,7 +157,7 @@ def _nothing_given_back() -> Patches:
 
 
 def _refusals_not_decided_again() -> Patches:
-    take = WalletActor._all_waiting
+    take = WalletActor.all_waiting
 
     def all_waiting(self: WalletActor) -> list[Envelope]:
         for held in self.held:
@@ -165,7 +166,7 @@ def _refusals_not_decided_again() -> Patches:
                 reply.set_result(held.answer())
         return take(self)
 
-    return [(WalletActor, "_all_waiting", all_waiting)]
+    return [(WalletActor, "all_waiting", all_waiting)]
 
 
 def _time_goes_back() -> Patches:

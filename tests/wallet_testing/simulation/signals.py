@@ -78,6 +78,9 @@ class SimEffects:
     def call_final(self, org_id: str, call_id: str, ends_ms: int) -> None:
         self._endings.warn(org_id, call_id, ends_ms=ends_ms)
 
+    def call_left(self, org_id: str, call_id: str) -> None:
+        self._endings.confirm(org_id, call_id)
+
     def call_ended(self, org_id: str, call_id: str) -> None:
         hold = self._server.truth.rows[org_id].holds.get(call_id)
         if hold is None or hold.active:
@@ -111,3 +114,6 @@ class SimStats:
         self.fences += cause == "fence"
         if cause in CAUSES:
             self._tally.sometimes[CAUSES[cause]] += 1
+
+    def forwarded(self, outcome: str) -> None:
+        self._tally.work[f"forwarded: {outcome}"] += 1

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+from wallet_engine import recovery
 from wallet_engine.actor import WalletActor
 from wallet_engine.commands import Command
 from wallet_engine.errors import WalletError
@@ -22,14 +23,14 @@ def spying(tally: Tally) -> Iterator[None]:
     with (
         _before(WalletActor, "_hold_back", lambda *args: _held_back(tally, *args)),
         _before(WalletActor, "_decide", lambda *args: _deciding(tally, *args)),
-        _before(WalletActor, "_all_waiting", lambda actor: _decided_again(tally, actor)),
-        _before(WalletActor, "poisoned", lambda *_: _count(tally, "poison isolated")),
+        _before(WalletActor, "all_waiting", lambda actor: _decided_again(tally, actor)),
+        _before(recovery, "poisoned", lambda *_: _count(tally, "poison isolated")),
     ):
         yield
 
 
 @contextmanager
-def _before(owner: type, name: str, spy: Any) -> Iterator[None]:  # noqa: ANN401  # any method
+def _before(owner: object, name: str, spy: Any) -> Iterator[None]:  # noqa: ANN401  # any method
     original = getattr(owner, name)
 
     def spied(*args: Any, **options: Any) -> Any:  # noqa: ANN401  # any method

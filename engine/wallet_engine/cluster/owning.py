@@ -1,0 +1,51 @@
+"""What the engine asks about the ownership of shards, and the answers of a node that is alone."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from wallet_engine.sharding import SHARD_COUNT
+
+
+class Owning(Protocol):
+    """Who owns what, as far as this node knows."""
+
+    @property
+    def shards(self) -> Collection[int]:
+        """All shards that are ours."""
+
+    def owns(self, shard: int) -> bool:
+        """Whether a shard is ours, as far as we know."""
+
+    def fresh(self, shard: int) -> bool:
+        """Whether a shard is ours and nobody else can hold it."""
+
+    def holder(self, shard: int) -> str:
+        """Return whose a shard is, by token; empty: nobody's."""
+
+    def live_owner(self, boot: str) -> str:
+        """Return the token of another live node by its boot; empty: there is none."""
+
+
+class Alone:
+    """Everything is ours: there is no other node.  See `Owning`."""
+
+    shards: Collection[int] = range(SHARD_COUNT)
+
+    def owns(self, shard: int) -> bool:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return True
+
+    def fresh(self, shard: int) -> bool:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return True
+
+    def holder(self, shard: int) -> str:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return ""
+
+    def live_owner(self, boot: str) -> str:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return ""
+
+
+ALONE = Alone()

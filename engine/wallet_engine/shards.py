@@ -1,0 +1,111 @@
+"""A node's care for its shards: live calls are found before they fall due, what left is given up.
+
+The ledger is the truth for deadlines, so no hold is orphaned when a wallet changes its node.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from .commands import Ask
+from .errors import LedgerError, WalletError
+from .farewell import leave_to
+from .sharding import shard_of
+
+if TYPE_CHECKING:
+    from .node import Node
+
+log = logging.getLogger(__name__)
+
+SWEEP_AHEAD_MS = 5_000
+"""Wallets are loaded this long before their holds fall due."""
+
+SWEEP_LIMIT = 10_000
+"""Holds looked at in one sweep; the next one goes on with those that are left."""
+
+ERRAND_S = 10.0
+"""How long an errand may take: nobody waits for it."""
+
+
+class Shards:
+    """Sweeps the shards that are ours, and says what becomes of those that are not any more."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._leaving: dict[str, None] = {}
+        self._now = asyncio.Event()
+        self.errands: dict[asyncio.Task[None], None] = {}
+
+    def gained(self, shards: Collection[int]) -> None:
+        """These shards are ours from now on: look after their live calls at once."""
+        assert shards
+        self._now.set()
+
+    def lost(self, shards: Mapping[int, str]) -> None:
+        """These shards are others' from now on, by token."""
+        for actor in self._node.residents:
+            if actor.shard in shards:
+                leave_to(actor, shards[actor.shard])
+
+    def give_up(self, org_id: str) -> None:
+        """Say in the ledger that this wallet is free, soon."""
+        self._leaving[org_id] = None
+        self._now.set()
+
+    def errand(self, ask: Ask) -> None:
+        """Have `ask` decided by whoever owns its wallet; nobody waits for the answer."""
+        task = asyncio.create_task(self._run_errand(ask), name="wallet-errand")
+        self.errands[task] = None
+        task.add_done_callback(self.errands.pop)
+
+    async def run(self) -> None:
+        """Look after the shards, for ever."""
+        while True:
+            self._now.clear()
+            try:
+                await self._release()
+                await self._sweep()
+            except Exception:
+                log.exception("looking after the shards met a bug; it goes on")
+            try:
+                async with asyncio.timeout(self._node.limits.sweep_s):
+                    await self._now.wait()
+            except TimeoutError:
+                pass
+
+    async def _run_errand(self, ask: Ask) -> None:
+        try:
+            await self._node.ask(ask, timeout_s=ERRAND_S)
+        except WalletError as error:
+            log.warning("%s of %s did not reach its wallet: %s", ask.verb, ask.org_id, error)
+
+    async def _release(self) -> None:
+        node = self._node
+        left, self._leaving = sorted(self._leaving), {}
+        free = [org_id for org_id in left if node.residents.get(org_id) is None]
+        if not free:
+            return
+        try:
+            await node.ledger.release(free, owner=node.boot_id)
+        except LedgerError as error:
+            log.warning("%d wallets could not be given up, their tenure ends: %s", len(free), error)
+
+    async def _sweep(self) -> None:
+        """Load the wallets whose holds fall due soon."""
+        node = self._node
+        shards = tuple(node.ownership.shards)
+        if not shards:
+            return
+        try:
+            due = await node.ledger.due(
+                shards=shards, before_ms=node.clock.now_ms() + SWEEP_AHEAD_MS, limit=SWEEP_LIMIT
+            )
+            node.ledger_ok = True
+        except LedgerError as error:
+            node.ledger_ok = False
+            log.warning("the ledger cannot be asked for due holds: %s", error)
+            return
+        for hold in due:
+            if node.ownership.owns(shard_of(hold.org_id)):
+                node.residents.awake(hold.org_id, urgent=False)
