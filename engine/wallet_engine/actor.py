@@ -193,8 +193,10 @@ class WalletActor:
             for held in self.held
             if isinstance(held.decided, Replay) and not held.envelope.given_up
         }
-        for call_id in [call_id for call_id in self.late if call_id not in wanted]:
+        unwanted = [call_id for call_id in self.late if call_id not in wanted]
+        for call_id in unwanted:
             del self.late[call_id]
+        for call_id in unwanted:  # which may come back here, with nothing left to do
             self.give_back(call_id)
 
     def give_back(self, call_id: str) -> None:
@@ -229,6 +231,10 @@ class WalletActor:
             self.node.lane.ready(self)
 
     # --- writing and doubting -----------------------------------------------------------------
+
+    def waits_for(self, entry: Entry) -> bool:
+        """Whether `entry` is the next one to become durable: else a reload settled it."""
+        return self.in_flight > 0 and bool(self.pending) and self.pending[0] is entry
 
     def take(self, limit: int) -> WalletBatch:
         """Hand the next pending entries, at most `limit`, to the lane."""

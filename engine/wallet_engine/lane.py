@@ -113,6 +113,8 @@ class CommitLane:
             self._settle(actor, batch, durable=batch.org_id in durable)
 
     def _settle(self, actor: WalletActor, batch: WalletBatch, *, durable: bool) -> None:
+        if not actor.waits_for(batch.entries[0]):
+            return  # a reload settled it meanwhile
         if durable:
             actor.durable(len(batch.entries))
         else:
@@ -171,4 +173,6 @@ class CommitLane:
                 )
                 actor.poisoned(entry)
                 return
+            if not actor.waits_for(entry):
+                return  # a reload settled it meanwhile
             actor.durable(1)
