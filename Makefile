@@ -72,7 +72,7 @@ faults: $(VENV)/.dev ## hurt a node and its Postgres, FAULTS times (200), and co
 	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.dev ## hostile input for long: FUZZ examples (2000) of each property, by SEED
-	@WALLET_FUZZ_EXAMPLES=$(FUZZ) $(if $(SEED),WALLET_FUZZ_SEED=$(SEED)) $(BIN)/python -m pytest -s -p no:logging -k http_hostile tests/integration $(PYTEST_ARGS)
+	@WALLET_FUZZ_EXAMPLES=$(FUZZ) $(if $(SEED),WALLET_FUZZ_SEED=$(SEED)) $(BIN)/python -m pytest -s -p no:logging -p no:schemathesis -k http_hostile tests/integration $(PYTEST_ARGS)
 
 clean: ## remove .venv and the caches; .wallet, the data of `make run`, stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

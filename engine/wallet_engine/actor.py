@@ -256,7 +256,7 @@ class WalletActor:
     # --- writing and doubting -----------------------------------------------------------------
 
     def waits_for(self, entry: Entry) -> bool:
-        """Whether `entry` is the next one to become durable: else it was settled meanwhile."""
+        """Whether `entry` is the next one to become durable: else a reload settled it."""
         return self.in_flight > 0 and bool(self.pending) and self.pending[0] is entry
 
     def take(self, limit: int) -> WalletBatch:

@@ -85,8 +85,8 @@ class MemoryLedger:
     async def commit(self, batches: Sequence[WalletBatch]) -> frozenset[str]:
         """See `ports.Ledger.commit`."""
         assert len({batch.org_id for batch in batches}) == len(batches), "one batch per wallet"
-        if not all(_fits(batch.last.balance_after_pence) for batch in batches):
-            raise NotCommitted("a balance is out of range")
+        for batch in batches:
+            _check_numbers(batch)
         valid = [batch for batch in batches if self._matches(batch)]
         for batch in valid:
             self._check(batch)
@@ -155,8 +155,8 @@ class MemoryLedger:
         if [entry.seq for entry in entries] != [*range(row.seq + 1, row.seq + 1 + len(entries))]:
             _check_seqs(row, entries)
         for entry in entries:
-            if not 0 <= entry.held_after_pence <= BIGINT_MAX:
-                raise NotCommitted(f"{batch.org_id}: held_pence is out of range")
+            if entry.held_after_pence < 0:
+                raise NotCommitted(f"{batch.org_id}: held_pence is below zero")
             if not _fits(entry.balance_after_pence):
                 raise NotCommitted(f"{batch.org_id}: a balance is out of range")
             if entry.type not in TYPES:
@@ -225,6 +225,19 @@ class MemoryLedger:
 
 def _fits(pence: int) -> bool:
     return BIGINT_MIN <= pence <= BIGINT_MAX
+
+
+def _check_numbers(batch: WalletBatch) -> None:
+    """Refuse what no column holds: also when it is fenced, since it cannot even be sent."""
+    for entry in batch.entries:
+        if (
+            entry.held_after_pence > BIGINT_MAX
+            or not _fits(entry.amount_pence)
+            or not _fits(entry.balance_before_pence)
+        ):
+            raise NotCommitted(f"{batch.org_id}: an amount is out of range")
+    if not (_fits(batch.balance_before_pence) and _fits(batch.last.balance_after_pence)):
+        raise NotCommitted(f"{batch.org_id}: a balance is out of range")
 
 
 def _check_seqs(row: Row, entries: Iterable[Entry]) -> None:

@@ -178,8 +178,8 @@ def test_who_cannot_prove_it_is_refused(guarded: tuple[str, Gate]) -> None:
         if forgery is not None and is_forged(way, forgery):
             forged = proof(way, path, **{"body": gate.named(BODY), **forgery})
         answer = gate.post(path, host, [*forged, *around])
-        refused = answer.status == 401 or answer.body["code"] == "invalid_http"
-        assert refused, (way, answer)
+        refused = answer.status == 401 or answer.body.get("code") == "invalid_http"
+        assert refused, (way, path, host, forgery, around, answer)
         assert gate.stored() == before
 
     run.by_hypothesis(holds)()
@@ -204,8 +204,13 @@ def test_who_can_prove_it_is_let_in(guarded: tuple[str, Gate]) -> None:
         note(f"WALLET_FUZZ_SEED={run.seed}")
         run.step()
         path = gate.named(path)
-        answer = gate.post(path, b"x", [*proof(way, path, body=gate.named(BODY)), *around])
-        assert answer.status == 200, (way, answer)
-        assert "assistantId" in answer.body, (way, answer)
+        sent = [*proof(way, path, body=gate.named(BODY)), *around]
+        answer = gate.post(path, b"x", sent)
+        names = [line.partition(b":")[0].lower() for line in sent]
+        if len(set(names)) < len(names) and answer.status == 400:
+            assert answer.body["code"] == "invalid_http", (sent, answer)  # one may not come twice
+            return
+        assert answer.status == 200, (path, sent, answer)
+        assert "assistantId" in answer.body, (path, sent, answer)
 
     run.by_hypothesis(holds)()

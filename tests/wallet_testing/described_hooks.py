@@ -41,6 +41,18 @@ AIMED_OF: Final = 5
 CALL_ID_MAX: Final = 128
 KEY_MAX: Final = 255
 
+SETTINGS: Final[tuple[dict[str, object], ...]] = (
+    {"hold_minutes": 7},
+    {"hold_minutes": 0},
+    {"hold_minutes": None},
+    {"hold_minutes": "7"},
+    {"asset_prices": {"phone_number": 1}},
+    {"asset_prices": []},
+    {"debt_limit_pence": -1},
+    {"unheard_of": 1},
+)
+"""Settings that can be, and that cannot: the description names none."""
+
 ABOUT_HOLDS: Final = frozenset(f"/v1/{verb}" for verb in ("extend", "commit", "release", "kill"))
 
 FOLLOWED: Final = frozenset({"/v1/suspend", "/admin/kill-switch"})
@@ -99,6 +111,8 @@ class Asker:
                 body[name] = int(value)
         if "amount_pence" in body and {"seconds", "estimated_minutes", "actual_seconds"} & {*body}:
             del body["amount_pence"]
+        if isinstance(body.get("settings"), dict):
+            body["settings"] = SETTINGS[self.turn % len(SETTINGS)]
         if "class" in body:
             asset = str(list(AssetType)[self.turn % len(AssetType)])
             body["type"] = "call_deduction" if body["class"] == "call" else asset

@@ -146,18 +146,17 @@ OWN: Final[Mapping[str, Mapping[str, Hostile]]] = {
     "end-of-call-report": {**ENDING, "compliance": objects, "analysis": objects},
     "status-update": {**ENDING, **TALK, "inboundPhoneCallDebuggingArtifacts": objects},
 }
-"""What a type has of its own; those that do nothing share `TALK`.  Source: PROVIDERS §1.3."""
+"""What a type has of its own, where that is more than `TALK`.  Source: PROVIDERS §1.3."""
 
 
 def message_of(kind: str) -> Hostile:
-    """Give messages of one type."""
-    own = OWN.get(kind, TALK)
+    """Give messages of one type; those that do nothing may well tell of an end."""
     required: dict[str, Hostile] = {"type": st.just(kind), "call": call}
+    optional = {**COMMON, "status": st.sampled_from(STATUSES)}
     if kind == "status-update":
-        required["status"] = st.sampled_from(STATUSES)
-    else:
-        own = {**own, "status": st.sampled_from(STATUSES)}
-    return members(required, **{**COMMON, **own})
+        required["status"] = optional.pop("status")
+    owns = [OWN[kind]] if kind in OWN else [TALK, ENDING]
+    return st.one_of([members(required, **{**optional, **own}) for own in owns])
 
 
 messages: Hostile = st.sampled_from(KINDS).flatmap(message_of)

@@ -41,6 +41,12 @@ SELECT call_id FROM credit_reservations WHERE org_id = ANY($1::text[]) AND call_
 GROUP BY call_id HAVING count(*) > 1
 """
 
+LIVE_CALLS = """
+-- Calls that the engine would extend, and end after minutes.  $1 orgs.
+SELECT call_id FROM credit_reservations
+WHERE org_id = ANY($1::text[]) AND managed AND status = 'active'
+"""
+
 FORGOTTEN = (
     "DELETE FROM calls",
     "UPDATE credit_reservations SET vapi_call_id = NULL WHERE vapi_call_id IS NOT NULL",
@@ -83,11 +89,14 @@ class HostileWorld:
             told = f"{answer.status} {answer.raw[:500]!r}"
             shared = await self.connection.fetch(SHARED_CALLS, self._orgs, self.names["placed"])
             faults += [f"several orgs pay for {row['call_id']}" for row in shared]
-            assert not faults, f"{faults}\nafter {post}\nas {self.names}\nanswered {told}"
+            assert not faults, (
+                f"{faults}\nafter {post}\nin {posts}\nas {self.names}\nanswered {told}"
+            )
         return statuses
 
     async def prepare(self, *, calls: bool = True) -> None:
         """Make three orgs with their calls; the names of an example mean them from now on."""
+        await self._clear_up()
         number = next(self.numbers)
         for statement in FORGOTTEN:
             await self.connection.execute(statement)
@@ -108,6 +117,12 @@ class HostileWorld:
         for call_id, org in (("live", "rich"), ("ended", "rich"), ("others", "other")):
             await self._vapi(message("assistant-request", call_id, org))
         await self._vapi(message("end-of-call-report", "ended", "rich", durationSeconds=90))
+
+    async def _clear_up(self) -> None:
+        """End the calls of the example before, of which the engine would speak in a long run."""
+        for row in await self.connection.fetch(LIVE_CALLS, self._orgs if self.names else []):
+            ended = {"type": "end-of-call-report", "call": {"id": row["call_id"]}}
+            await self._vapi({"message": {**ended, "durationSeconds": 0}})
 
     async def _org(self, org: str, pence: int) -> None:
         org_id, ask = self.names[org], self.api.ask
