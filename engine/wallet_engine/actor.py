@@ -212,9 +212,8 @@ class WalletActor:
             if isinstance(held.decided, Replay) and not held.envelope.given_up
         }
         unwanted = [call_id for call_id in self.late if call_id not in wanted]
+        self.late = {call_id: None for call_id in self.late if call_id in wanted}
         for call_id in unwanted:
-            del self.late[call_id]
-        for call_id in unwanted:  # which may come back here, with nothing left to do
             self.give_back(call_id)
 
     def give_back(self, call_id: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from .commands import (
     CLIENT_SPACE,
-    AssetType,
     ChangeSettings,
     Command,
     Commit,
@@ -111,13 +110,12 @@ def _keyed_command(entry: Entry, description: str) -> Command:
         return Suspend(org_id=org_id, client_key=key, reason=description)
     if entry.type == "resume":
         return Resume(org_id=org_id, client_key=key, reason=description)
-    spend_class = SpendClass(str(entry.detail["class"]))
     return Deduct(
         org_id=org_id,
         client_key=key,
         amount_pence=-entry.amount_pence,
-        spend_class=spend_class,
-        type=AssetType(entry.type) if spend_class is SpendClass.ASSET else entry.type,
+        spend_class=SpendClass(str(entry.detail["class"])),
+        type=entry.type,
         description=description,
     )
 

@@ -1,5 +1,7 @@
 """Rows, read back: each gives the command it answers, and the rules decide it the same again."""
 
+from dataclasses import replace
+
 import pytest
 
 from wallet_engine.commands import AssetType, Command, CreditType, Proof
@@ -103,3 +105,10 @@ def test_what_an_org_was_created_with() -> None:
 def test_the_call_is_part_of_it() -> None:
     """Two rows that differ in nothing but their call answer two commands."""
     assert command_of(last_row([reserve(CALL)])).key != command_of(last_row([reserve("b")])).key
+
+
+def test_a_type_and_its_text_ask_for_the_same() -> None:
+    """Whether a purchase was made by `/v1` or by the program itself, its fingerprint is one."""
+    asset = buy(7, type=AssetType.SMS)
+
+    assert replace(asset, type="sms").fingerprint == asset.fingerprint

@@ -40,7 +40,9 @@ class Command:
     @property
     def fingerprint(self) -> str:
         """A digest of what this command asks: equal for equal requests."""
-        text = repr((self.verb, *self.asks().values()))
+        # A member of an enumeration asks for the same as its text.
+        asked = [str(value) if isinstance(value, str) else value for value in self.asks().values()]
+        text = repr((self.verb, *asked))
         return blake2b(text.encode(), digest_size=16).hexdigest()
 
     def asks(self) -> dict[str, object]:
