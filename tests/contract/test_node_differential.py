@@ -54,6 +54,9 @@ class Told:
     def call_ended(self, org_id: str, call_id: str) -> None:
         self.told.append(("ended", org_id, call_id))
 
+    def call_left(self, org_id: str, call_id: str) -> None:
+        self.told.append(("left", org_id, call_id))
+
     def decided(self, entry: Entry) -> None:
         self.told.append(entry)
 

@@ -15,7 +15,7 @@ from wallet_engine.errors import LeasesUnavailable
 from wallet_engine.ports import Leases, LeaseView
 from wallet_engine.sharding import SHARD_COUNT
 
-from .placement import boot_of, placement, preferred, successors
+from .placement import boot_of, placement, successors
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +199,8 @@ class Ownership:
         settled = [t for t in self.nodes if self._lived.get(t, 0) >= SETTLED_ROUNDS]
         if len(settled) < 2:  # noqa: PLR2004  # nobody but us
             return {}
-        homes = {shard: preferred(shard, settled) for shard in self._fresh_until_s}
-        return {shard: home for shard, home in homes.items() if home != self.token}
+        homes = placement(settled)
+        return {s: homes[s] for s in self._fresh_until_s if homes[s] != self.token}
 
     def _apply(self, view: LeaseView, fresh_until_s: float, given: Mapping[int, str]) -> None:
         self._lived = {token: self._lived.get(token, 0) + 1 for token in view.nodes}

@@ -10,6 +10,9 @@ from hashlib import blake2b
 
 from wallet_engine.sharding import SHARD_COUNT
 
+PLACEMENTS_CACHED = 16
+"""Placements remembered: nodes come and go seldom, and each look asks for the same two."""
+
 CACHED = 256 * 64
 """Weights remembered: those of 64 nodes."""
 
@@ -40,7 +43,12 @@ def preferred(shard: int, tokens: Collection[str]) -> str:
 
 def placement(tokens: Collection[str]) -> Sequence[str]:
     """Return to whom each shard belongs."""
-    return [preferred(shard, tokens) for shard in range(SHARD_COUNT)]
+    return _placement(tuple(sorted(tokens)))
+
+
+@lru_cache(PLACEMENTS_CACHED)
+def _placement(tokens: tuple[str, ...]) -> Sequence[str]:
+    return tuple(preferred(shard, tokens) for shard in range(SHARD_COUNT))
 
 
 def successors(shards: Collection[int], others: Collection[str]) -> Mapping[int, str]:

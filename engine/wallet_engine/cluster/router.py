@@ -9,7 +9,8 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 
-from wallet_engine.commands import Ask
+from wallet_engine.actor import RELEASED_LATE
+from wallet_engine.commands import Ask, Release, Reserve
 from wallet_engine.errors import (
     DeadlinePassed,
     NotMine,
@@ -17,7 +18,7 @@ from wallet_engine.errors import (
     PeerLost,
     PeerUnreachable,
 )
-from wallet_engine.journal import Answer
+from wallet_engine.journal import Answer, Outcome
 from wallet_engine.node import Node
 from wallet_engine.ports import Peers
 from wallet_engine.sharding import shard_of
@@ -62,6 +63,19 @@ class Router:
         """
         return await self._node.decide(ask, timeout_s=math.ceil(timeout_s / QUANTUM_S) * QUANTUM_S)
 
+    def unheard(self, ask: Ask, answer: Answer) -> None:
+        """An answer came from another node, and whoever asked has stopped waiting: see `Peers`."""
+        if answer.outcome is Outcome.CREATED:
+            self._give_back(ask)
+
+    def _give_back(self, ask: Ask) -> None:
+        """Whoever asked was told no: the hold that there may be is given back."""
+        if isinstance(ask, Reserve) and ask.give_back:
+            release = Release(
+                org_id=ask.org_id, call_id=ask.call_id, reason=RELEASED_LATE, strict=False
+            )
+            self._node.shards.errand(release)
+
     async def _elsewhere(self, ask: Ask, owner: str, timeout_s: float) -> Answer:
         """Find out who owns the wallet, and ask there, until the time is up."""
         node, ownership = self._node, self._ownership
@@ -88,6 +102,7 @@ class Router:
                 log.warning("%s cannot be asked: %s", owner, error)
             except PeerLost:
                 node.stats.forwarded("lost")
+                self._give_back(ask)
                 raise DeadlinePassed("The wallet's node gave no answer; a retry tells.") from None
             ownership.look_now()
             await asyncio.sleep(min(PAUSE_S, left_s))

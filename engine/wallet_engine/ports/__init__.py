@@ -1,6 +1,6 @@
 """What the engine needs from outside, in its own words.  Adapters live in other packages."""
 
-from .cluster import Leases, LeaseView, Peers
+from .cluster import Leases, LeaseView, Peers, Unheard
 from .ledger import (
     Claim,
     DueHold,
@@ -58,6 +58,7 @@ __all__ = [
     "Recorder",
     "Stats",
     "Taken",
+    "Unheard",
     "UnsettledCall",
     "WalletBatch",
 ]

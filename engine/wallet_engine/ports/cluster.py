@@ -4,7 +4,7 @@ A node's `token` is `node_id:boot_id`, so a node that was restarted is not taken
 self.  Leases are hints for routing; what keeps the money safe is the fence in the ledger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from wallet_engine.commands import Ask
@@ -48,11 +48,18 @@ class Leases(Protocol):
         """Hand over `give` and free whatever else is ours; this node lives no longer."""
 
 
+Unheard = Callable[[Ask, Answer], None]
+"""Hears of an answer that nobody waits for any more."""
+
+
 class Peers(Protocol):
     """The way to other nodes: one authenticated channel each, on which asks travel together."""
 
     async def ask(self, address: str, ask: Ask, *, timeout_s: float) -> Answer:
         """Have another node decide `ask`, and return its answer.
+
+        A caller who stops waiting is made known to that node, which goes on as it does for
+        callers of its own.  An answer that was on its way by then goes to `Unheard`.
 
         Raises:
             NotMine: that node does not own the wallet; nothing was decided.

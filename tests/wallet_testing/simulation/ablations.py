@@ -180,6 +180,16 @@ def _time_goes_back() -> Patches:
     return [(actor_module, "decide", decided)]
 
 
+def _no_tenure() -> Patches:
+    async def claimed(self: Activator, batch: Sequence[WalletActor]) -> dict[str, Claim]:
+        org_ids = sorted(actor.org_id for actor in batch)
+        return dict(
+            await self._node.ledger.activate(org_ids, owner=self._node.boot_id, tenure_ms=0)
+        )
+
+    return [(Activator, "_claim", claimed)]
+
+
 def _undurable_keys_forgotten() -> Patches:
     def trim(self: Memory, capacity: int) -> None:
         while len(self.entries) > min(capacity, 1):
@@ -207,4 +217,13 @@ ABLATIONS = (
     Ablation("refusals are decided again with what they saw", _refusals_not_decided_again),
     Ablation("time never goes back for a wallet", _time_goes_back),
     Ablation("what is not durable is never forgotten", _undurable_keys_forgotten),
+    Ablation("a wallet stays with its owner for a second at least", _no_tenure),
+    Ablation(
+        "an owner who may have been replaced confirms its epoch",
+        lambda: [(WalletActor, "sure", True)],
+    ),
+    Ablation(
+        "an owner who was fenced ends no call on what it knew",
+        lambda: [(WalletActor, "doubt_fenced", WalletActor.doubt)],
+    ),
 )

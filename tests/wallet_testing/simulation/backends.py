@@ -5,7 +5,13 @@ import random
 from typing import TYPE_CHECKING
 
 from wallet_engine.commands import Ask, Command, CreditType, Query
-from wallet_engine.errors import InvalidCommand, Overloaded, UnknownOrg, WalletError
+from wallet_engine.errors import (
+    InvalidCommand,
+    Overloaded,
+    OwnerUnreachable,
+    UnknownOrg,
+    WalletError,
+)
 from wallet_engine.journal import Outcome
 from wallet_testing import builders
 
@@ -99,7 +105,9 @@ class Backend:
             )
         except (NoAnswer, WalletError) as error:
             asked.error = type(error).__name__
-            asked.unwritten = isinstance(error, Overloaded) or "nothing was written" in str(error)
+            asked.unwritten = isinstance(
+                error, Overloaded | OwnerUnreachable
+            ) or "nothing was written" in str(error)
             universe.say(f"{self.name} gets {error!r} for {ask.verb} {ask.org_id}")
             return asked
         asked.answer = answer

@@ -30,6 +30,15 @@ class Fault(Enum):
     FLEET_SWITCH = "fleet stopped and resumed"
     POISON = "entry that the server refuses"
     POISONED_PROBE = "look-up that the server refuses"
+    # the cluster
+    NODE_JOINED = "node joined"
+    LEASES_FROZEN = "leases frozen and thawed"
+    LEASES_LOST = "leases forgotten"
+    LEASES_DOWN = "leases away"
+    PEER_SLOW = "ask to a peer delayed"
+    PEER_LOST = "ask to a peer lost"
+    PEER_ANSWER_LOST = "answer of a peer lost"
+    PEER_TWICE = "ask to a peer delivered twice"
     # clients
     HANG_UP = "client hung up"
     CANCELLED = "request cancelled"
@@ -65,3 +74,14 @@ LARGE = (
     Fault.FLEET_SWITCH,
 )
 """What befalls a whole process, one at a time."""
+
+CLUSTER = (
+    Fault.NODE_JOINED,
+    Fault.LEASES_FROZEN,
+    Fault.LEASES_LOST,
+    Fault.LEASES_DOWN,
+)
+"""What befalls nodes that share the wallets, besides."""
+
+PEER = (Fault.PEER_SLOW, Fault.PEER_LOST, Fault.PEER_ANSWER_LOST, Fault.PEER_TWICE)
+"""What may become of one ask on its way to another node."""

@@ -36,7 +36,7 @@ class Asked:
 class Posted:
     """One message of Vapi, and what it was answered; `status` 0: nothing came back.
 
-    `boot` is whoever answered; `ms` the duration that a report told, or the elapsed time of a
+    `heard_s` is when it was; `ms` the duration that a report told, or the elapsed time of a
     status-check.
     """
 
@@ -49,7 +49,7 @@ class Posted:
     sent_tick: int
     done_tick: int = 0
     status: int = 0
-    boot: str = ""
+    heard_s: float = 0.0
     stale: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, cast
 
 from aiohttp import StreamReader, hdrs, web
@@ -12,9 +12,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from wallet_engine.calls import Calls
+from wallet_engine.cluster.ownership import Ownership
+from wallet_engine.cluster.router import Neighbours, Router
+from wallet_engine.commands import Ask
 from wallet_engine.directory import Directory
 from wallet_engine.endings import Endings
 from wallet_engine.fleet import Fleet
+from wallet_engine.journal import Answer
 from wallet_engine.node import Node
 from wallet_engine.ports import CallControl, History
 from wallet_http.fast import FastServer
@@ -23,6 +27,7 @@ from wallet_http.server import make_app, unserved
 from wallet_http.services import Services
 from wallet_http.vapi import VAPI_ROUTES
 
+from .cluster import SimLeases, SimPeers, SimRedis
 from .ledger import SimLedger
 from .plan import Plan
 from .postgres import SimPostgres
@@ -33,6 +38,9 @@ from .tally import Tally
 from .weather import Weather
 
 REPORT_GRACE_S = 3.0
+LEAVING_S = 0.3
+"""How long a node that has handed everything over still answers, and passes on, what comes late."""
+
 BODY_MAX = 65_536
 
 
@@ -46,23 +54,29 @@ class HttpAnswer(NamedTuple):
 class SimNode:
     """A node that may be killed, stopped and woken, or end in order.
 
+    Its `place` names it, and whoever comes after it in that place; its `number` this boot.
+
     `early` gathers effects that came before there was a reason.
     """
 
     def __init__(
         self,
         number: int,
+        place: int,
         *,
         plan: Plan,
         loop: SimLoop,
         server: SimPostgres,
         weather: Weather,
         control: CallControl,
+        redis: SimRedis | None,
+        peers: SimPeers,
         skew_ms: int,
         early: list[str],
         tally: Tally,
     ) -> None:
         self.boot = f"boot-{number}"
+        self.place = place
         self.process = SimProcess(f"node-{number}", loop)
         self.clock = SimClock(loop, skew_ms)
         self.ready = False
@@ -73,7 +87,7 @@ class SimNode:
         self._endings = Endings(control=control, clock=self.clock, stats=stats)
         effects = SimEffects(server, self.clock, self._endings, early)
         self.node = Node(
-            node_id=f"node-{number}",
+            node_id=f"node-{place}",
             boot_id=self.boot,
             ledger=ledger,
             clock=self.clock,
@@ -83,6 +97,10 @@ class SimNode:
             limits=plan.limits,
         )
         effects.node = self.node
+        self.ownership: Ownership | None = None
+        self._router: Router | None = None
+        if redis is not None:
+            self._join(redis, peers)
         self._fleet = Fleet(node=self.node, store=stores)
         history = cast("History", stores)  # of which `Calls` asks one question
         self.calls = Calls(
@@ -111,6 +129,25 @@ class SimNode:
         self._app.freeze()
         self._front = FastServer(self._app, body_max_bytes=BODY_MAX, refuse=unserved)
 
+    def _join(self, redis: SimRedis, peers: SimPeers) -> None:
+        """Share the wallets with other nodes, as `compose` has a node do."""
+        neighbours = Neighbours(node=self.node, peers=peers)
+        self.ownership = neighbours.ownership = Ownership(
+            token=f"{self.node.node_id}:{self.boot}",
+            address=self.boot,
+            leases=SimLeases(redis, self._loop),
+            neighbourhood=neighbours,
+            loop_time=self._loop.time,
+        )
+        self._router = Router(node=self.node, ownership=self.ownership, peers=peers)
+        self.node.ownership, self.node.reach = self.ownership, self._router.ask
+        peers.unheard = self._router.unheard
+
+    def serve(self, ask: Ask, timeout_s: float) -> Coroutine[Any, Any, Answer]:
+        """Answer another node."""
+        assert self._router is not None
+        return self._router.serve(ask, timeout_s)
+
     async def start(self) -> None:
         """Start, in the order of `compose`.
 
@@ -119,6 +156,8 @@ class SimNode:
         """
         await self.node.start()
         await self._fleet.start()
+        if self.ownership is not None:
+            self._keeping = asyncio.create_task(self.ownership.run())
         await self.calls.start()
         self.ready = True
 
@@ -128,6 +167,10 @@ class SimNode:
         await self.calls.stop()
         await self._fleet.stop()
         await self._endings.stop()
+        if self.ownership is not None:
+            await self.ownership.leave()
+            await asyncio.sleep(LEAVING_S)
+            self._keeping.cancel()
         await self.node.stop(grace_s=3.0)
 
     async def post(self, path: str, body: object) -> HttpAnswer:

@@ -15,6 +15,7 @@ from wallet_engine.memory_ledger import Row
 from wallet_engine.tariff import whole_seconds
 from wallet_engine.wallet import Entry
 
+from .faults import Fault
 from .history import Asked, Posted
 from .moments import Question, questions_of, unexplained
 from .phones import GOODBYE_S
@@ -42,7 +43,7 @@ def books(universe: Universe) -> list[str]:
         wrong += _audited(universe, org_id, row)
         wrong += _floor_held(row)
         wrong += _acknowledged(asked[org_id], row, durable)
-        wrong += _asked_for(asked[org_id], row, durable)
+        wrong += _asked_for(universe, asked[org_id], row, durable)
         questions: list[Question] = questions_of(asked[org_id], posted[org_id], durable)
         wrong += unexplained(org_id, row, questions, universe.plan.settings)
         wrong += _admitted(universe, posted[org_id], row, durable)
@@ -132,7 +133,9 @@ def _as_told(where: str, one: Asked, entry: Entry, answer: Answer) -> Iterator[s
         yield f"{where}: {entry} is no answer to {command}"
 
 
-def _asked_for(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str]:
+def _asked_for(
+    universe: Universe, asked: list[Asked], row: Row, durable: list[int]
+) -> Iterator[str]:
     """Every row of a client was asked for, by one who was not promised that nothing was written.
 
     An extension without a key enlarges its hold each time it is asked for, and no more often.
@@ -159,7 +162,8 @@ def _asked_for(asked: list[Asked], row: Row, durable: list[int]) -> Iterator[str
         may_be = [one for one in asked_for if not one.unwritten and not _refused(one)]
         if asked_for and count > len(may_be):
             yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(may_be)} times"
-    yield from _repeats(asks)
+    if not universe.tally.faults[Fault.PEER_TWICE.value]:
+        yield from _repeats(asks)
 
 
 def _refused(one: Asked) -> bool:

@@ -210,7 +210,7 @@ class Phones:
 
         def answered(node: "SimNode") -> None:
             posted.done_tick = universe.server.tick
-            posted.boot = node.boot
+            posted.heard_s = universe.loop.time()
             posted.stale = universe.is_stale(node, phone.org_id)
 
         universe.say(f"vapi {kind} {phone.call_id} {parts or ''} …")

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from wallet_engine.limits import Limits
 from wallet_engine.settings import CapPolicy, OnUnavailable, Settings
 
-from .faults import LARGE, STATEMENT, Fault
+from .faults import CLUSTER, LARGE, PEER, STATEMENT, Fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One simulation, before it begins.  Shares are probabilities, times are virtual seconds.
 
-    `quiet_orgs` have no calls, so their wallets may leave memory.
+    `quiet_orgs` have no calls, so their wallets may leave memory.  One node is alone, without
+    leases; more share the wallets.
     """
 
     seed: int
     calm: bool
     in_order: bool
+    nodes: int
     orgs: tuple[str, ...]
     quiet_orgs: tuple[str, ...]
     settings: Settings
@@ -39,6 +41,7 @@ class Plan:
     hang_up_share: float
     cancel_share: float
     poison_share: float
+    peer_faults: dict[Fault, float]
 
 
 def plan_of(seed: int) -> Plan:
@@ -49,11 +52,14 @@ def plan_of(seed: int) -> Plan:
     calm = rng.random() < 0.08
     rate = 0.0 if calm else rng.choice((0.02, 0.06, 0.15))
     kinds = [kind for kind in STATEMENT if rng.random() < 0.6]
-    large = [] if calm else [kind for kind in LARGE if rng.random() < 0.5]
+    nodes = rng.choice((1, 1, 2, 3))
+    possible = LARGE if nodes == 1 else (*LARGE, *CLUSTER)
+    large = [] if calm else [kind for kind in possible if rng.random() < 0.5]
     return Plan(
         seed=seed,
         calm=calm,
         in_order=rng.random() < 0.3,
+        nodes=nodes,
         orgs=orgs,
         quiet_orgs=quiet_orgs,
         settings=_settings(rng),
@@ -69,6 +75,7 @@ def plan_of(seed: int) -> Plan:
         large_every_s=rng.choice((2.0, 5.0, 12.0)),
         hang_up_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
         cancel_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
+        peer_faults={kind: rate / len(PEER) for kind in PEER},
         poison_share=0.0 if calm else rng.choice((0.0, 0.0, 0.02, 0.1)),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from wallet_engine.errors import LedgerError, NotCommitted, OutcomeUnknown
-from wallet_engine.memory_ledger import MemoryLedger
+from wallet_engine.memory_ledger import MemoryLedger, Row
 from wallet_engine.ports import (
     CallFacts,
     Claim,
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 HUNG_S = 1.0
 """A backend that holds locks and waits for the rest of a message this long may be ended."""
+
+TENURE_MS = 1000
+"""How long an owner keeps a wallet at least.  Source: DESIGN §3, Activation."""
 
 STRANGER = "stranger"
 """Whoever locks rows without being a node."""
@@ -58,6 +61,7 @@ class SimPostgres:
 
     def __init__(self, loop: SimLoop, clock: Clock, tally: Tally, wrong: list[str]) -> None:
         self._loop = loop
+        self._clock = clock
         self._wrong = wrong
         self._tally = tally
         self.process = SimProcess("postgres", loop)
@@ -187,6 +191,8 @@ class SimPostgres:
             await self._lock(transaction, org_id, lock_timeout_s)
         await asyncio.sleep(works_s)
         rows = self.truth.rows
+        for org_id in found:
+            self._respected(org_id, rows[org_id], owner, tenure_ms)
         claims = {
             org_id: self.truth._claim(org_id, rows[org_id], owner, tenure_ms) for org_id in found
         }
@@ -205,6 +211,12 @@ class SimPostgres:
                 }
                 claims[org_id] = replace(claim, started_ms=started)
         return claims
+
+    def _respected(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> None:
+        """Nobody takes a wallet from an owner who has just begun, whatever it asks for."""
+        since_ms = self._clock.now_ms() - row.owner_since_ms
+        if row.owner not in ("", owner) and since_ms < TENURE_MS and tenure_ms < TENURE_MS:
+            self._wrong.append(f"{org_id}: {owner} wants it {since_ms} ms after {row.owner} began")
 
     def note(self, facts: CallFacts) -> None:
         """Store what the provider said of a call, on top of what it said before."""

@@ -81,7 +81,8 @@ def _bury(loop: SimLoop) -> None:
 
 async def _run(universe: Universe) -> None:
     plan = universe.plan
-    await universe.start_node()
+    for place in range(1, plan.nodes + 1):
+        await universe.start_node(place)
     backends = [Backend(f"backend-{number}", universe) for number in range(plan.backends)]
     if plan.opening_pence:
         for org_id in plan.orgs:
@@ -127,12 +128,11 @@ async def _answered(universe: Universe, tasks: list["asyncio.Task[None]"]) -> No
 async def _timed(universe: Universe) -> None:
     """Every live hold of a wallet in memory has a timer; nobody who was told no has a hold."""
     await asyncio.sleep(QUIET_S)
-    node = universe.front
-    assert node is not None
     for org_id, row in universe.server.truth.rows.items():
+        owner = universe.owner(org_id)
+        armed = owner.node.timers._armed if owner is not None else {}
         for hold in row.holds.values():
-            loaded = node.node.residents.get(org_id) is not None
-            if hold.active and loaded and (org_id, hold.call_id) not in node.node.timers._armed:
+            if hold.active and owner is not None and (org_id, hold.call_id) not in armed:
                 universe.wrong.append(f"{org_id}: the live hold of {hold.call_id} has no timer")
     for org_id, call_id in _refused_calls(universe):
         held = universe.server.truth.rows[org_id].holds.get(call_id)
@@ -145,13 +145,12 @@ def _refused_calls(universe: Universe) -> list[tuple[str, str]]:
 
     A node that died since took the knowledge with it; then the hold expires.
     """
-    assert universe.front is not None
-    boot = universe.front.boot
     told: dict[tuple[str, str], bool] = {}
     for posted in universe.history.posted:
         if posted.kind == "assistant-request":
             key = (posted.org_id, posted.call_id)
-            told[key] = told.get(key, True) and posted.told_no and posted.boot == boot
+            known = posted.heard_s > universe.died_s
+            told[key] = told.get(key, True) and posted.told_no and known
     return [key for key, refused in told.items() if refused]
 
 
@@ -178,13 +177,14 @@ async def _healthy(universe: Universe, backend: Backend) -> None:
         asked = await backend.ask(builders.credit(1, key="at-last", org_id=org_id))
         if asked.answer is None:
             universe.wrong.append(f"{org_id} does not work: {asked.error}")
-    node = universe.front
-    assert node is not None
-    loaded = [actor.org_id for actor in node.node.residents]
-    await node.process.spawn(node.stop())
-    owned = [org_id for org_id in loaded if universe.server.truth.rows[org_id].owner == node.boot]
-    if owned:
-        universe.wrong.append(f"a node that ended in order still owns {owned}")
+    while universe.nodes:
+        node = universe.nodes.pop()
+        loaded = [actor.org_id for actor in node.node.residents]
+        await node.process.spawn(node.stop())
+        rows = universe.server.truth.rows
+        owned = [org_id for org_id in loaded if rows[org_id].owner == node.boot]
+        if owned:
+            universe.wrong.append(f"a node that ended in order still owns {owned}")
 
 
 class _Complaints:

@@ -5,9 +5,13 @@ import random
 
 from wallet_engine.ports import FleetSwitch
 
+from .cluster import SimRedis
 from .faults import Fault
 from .node import SimNode
 from .universe import Universe
+
+EXTRA_PLACE = 9
+"""Where a node stands that only comes for a while."""
 
 
 class Storm:
@@ -33,7 +37,7 @@ class Storm:
             universe.say(f"over: {fault.value}")
         await asyncio.sleep(max(0.0, until_s - universe.loop.time()))
 
-    async def _bring(self, fault: Fault) -> None:
+    async def _bring(self, fault: Fault) -> None:  # noqa: C901  # a table
         rng, universe = self._rng, self._universe
         server, weather = universe.server, universe.weather
         match fault:
@@ -57,36 +61,72 @@ class Storm:
                 await asyncio.sleep(rng.uniform(0.5, 6.0))
                 self._throw(engaged=False, end_live_calls=False)
             case Fault.CLOCK_JUMP:
-                if universe.front is not None:
-                    universe.front.clock.jump(round(1000 * rng.choice((0.5, 5.0, 60.0))))
+                if universe.nodes:
+                    rng.choice(universe.nodes).clock.jump(round(1000 * rng.choice((0.5, 5, 60))))
+            case Fault.LEASES_FROZEN | Fault.LEASES_LOST | Fault.LEASES_DOWN:
+                assert universe.redis is not None
+                await self._trouble(universe.redis, fault)
+            case Fault.NODE_JOINED:
+                node = await universe.start_node(EXTRA_PLACE)
+                await asyncio.sleep(rng.uniform(0.5, 8.0))
+                await self._leave(node)
             case _:
-                if universe.front is not None:
-                    await self._befall(universe.front, fault)
+                if universe.nodes:
+                    await self._befall(rng.choice(universe.nodes), fault)
+
+    async def _trouble(self, redis: SimRedis, fault: Fault) -> None:
+        """Bring one of the faults of the leases."""
+        rng, universe = self._rng, self._universe
+        match fault:
+            case Fault.LEASES_FROZEN:
+                redis.process.stop()
+                await asyncio.sleep(rng.uniform(0.2, 8.0))
+                redis.process.wake()
+            case Fault.LEASES_DOWN:
+                redis.up = False
+                await asyncio.sleep(rng.uniform(0.2, 8.0))
+                redis.up = True
+            case _:
+                redis.leases.flush()
+                universe.leases_lost_s = universe.loop.time()
 
     async def _befall(self, node: SimNode, fault: Fault) -> None:
         rng, universe = self._rng, self._universe
+        alone = universe.redis is None
         match fault:
             case Fault.NODE_KILLED:
                 universe.kill(node)
-                await asyncio.sleep(rng.uniform(0.0, 2.0))
-                await universe.start_node()
-            case Fault.NODE_STOPPED:
+                await asyncio.sleep(rng.uniform(0.0, 2.0 if alone else 6.0))
+                await universe.start_node(node.place)
+            case Fault.NODE_REPLACED if alone:
                 node.process.stop()
-                await asyncio.sleep(rng.uniform(0.05, 6.0))
-                node.process.wake()
-            case Fault.NODE_REPLACED:
-                node.process.stop()
-                await universe.start_node()
-                await asyncio.sleep(rng.uniform(0.0, 5.0))
-                fences = node.stats.fences
-                node.process.wake()
+                universe.withdraw(node)
+                await universe.start_node(node.place)
+                await self._wake(node, rng.uniform(0.0, 5.0))
                 await asyncio.sleep(rng.uniform(0.1, 2.0))
-                universe.tally.sometimes["woken owner turned away"] += node.stats.fences - fences
                 universe.kill(node)
+            case Fault.NODE_STOPPED | Fault.NODE_REPLACED:
+                node.process.stop()
+                await self._wake(node, rng.uniform(0.05, 6.0))
+            case _ if alone:
+                await universe.start_node(node.place)
+                await self._leave(node)
             case _:
-                await universe.start_node()
-                await node.process.spawn(node.stop())
-                universe.kill(node)
+                await self._leave(node)
+                await universe.start_node(node.place)
+
+    async def _wake(self, node: SimNode, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        fences = node.stats.fences
+        node.process.wake()
+        await asyncio.sleep(0.1)
+        self._universe.tally.sometimes["woken owner turned away"] += node.stats.fences - fences
+
+    async def _leave(self, node: SimNode) -> None:
+        """Have a node end in order."""
+        self._universe.withdraw(node)
+        await node.process.spawn(node.stop())
+        self._universe.kill(node)
 
     def _throw(self, *, engaged: bool, end_live_calls: bool) -> None:
         switches = self._universe.server.switches

@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from wallet_engine.errors import WalletError
+from wallet_engine.errors import PeerLost, WalletError
 
+from .cluster import SimPeers, SimRedis
 from .faults import Fault
 from .history import History
 from .node import SimNode
@@ -22,6 +23,9 @@ from .weather import Weather
 T = TypeVar("T")
 
 SKEW_MS = 1500
+FORGETFUL_S = 5.0
+"""How long after the leases were forgotten reads may lag: until each node has looked."""
+
 RESTART_S = 0.5
 
 
@@ -32,7 +36,7 @@ class NoAnswer(Exception):
 class Universe:
     """The parts, and the way of a request through them.
 
-    `front` is the node that takes requests.  `wrong` gathers what must not happen.
+    `nodes` are those that take requests.  `wrong` gathers what must not happen.
     """
 
     def __init__(self, plan: Plan, loop: SimLoop, *, traced: bool) -> None:
@@ -47,8 +51,12 @@ class Universe:
         self.server = SimPostgres(loop, SimClock(loop, 0), self.tally, self.wrong)
         self.weather = Weather(plan, random.Random(f"weather {plan.seed}"), self.tally)
         self.phones = Phones(self)
-        self.front: SimNode | None = None
-        self._nodes = 0
+        self.redis = SimRedis(loop) if plan.nodes > 1 else None
+        self.leases_lost_s = self.died_s = float("-inf")
+        self.nodes: list[SimNode] = []
+        self._connected: list[SimNode] = []
+        self._outside = copy_context()
+        self._boots = 0
         self._connections: dict[asyncio.Future[Any], SimNode] = {}
         for org_id in (*plan.orgs, *plan.quiet_orgs):
             self.server.truth.create(org_id)
@@ -60,17 +68,20 @@ class Universe:
 
     # --- nodes --------------------------------------------------------------------------------
 
-    async def start_node(self) -> SimNode:
+    async def start_node(self, place: int = 1) -> SimNode:
         """Start a node, again and again until it can reach the server; then it takes requests."""
         while True:
-            self._nodes += 1
+            self._boots += 1
             node = SimNode(
-                self._nodes,
+                self._boots,
+                place,
                 plan=self.plan,
                 loop=self.loop,
                 server=self.server,
                 weather=self.weather,
                 control=self.phones,
+                redis=self.redis,
+                peers=SimPeers(self, f"boot-{self._boots}"),
                 skew_ms=self._rng.randint(-SKEW_MS, SKEW_MS),
                 early=self.wrong,
                 tally=self.tally,
@@ -85,7 +96,8 @@ class Universe:
                 continue
             if any(h.active for row in self.server.truth.rows.values() for h in row.holds.values()):
                 self.tally.sometimes["restart with live holds"] += 1
-            self.front = node
+            self.nodes.append(node)
+            self._connected.append(node)
             self.say(f"{node.boot} takes requests")
             return node
 
@@ -93,17 +105,41 @@ class Universe:
         """End a node in the middle of whatever it does; its connections break."""
         self.say(f"{node.boot} is killed")
         node.process.kill()
-        if self.front is node:
-            self.front = None
+        self.withdraw(node)
+        self.died_s = self.loop.time()
         for reply, holder in list(self._connections.items()):
             if holder is node and not reply.done():
-                reply.set_exception(NoAnswer("the node died"))
+                reply.set_exception(PeerLost("the node died"))
+
+    def withdraw(self, node: SimNode) -> None:
+        """Let no more clients come to a node."""
+        if node in self.nodes:
+            self.nodes.remove(node)
+
+    def at(self, address: str) -> SimNode | None:
+        """Return the node at an address, if it lives; one that is leaving still answers."""
+        found = (node for node in self._connected if node.boot == address and node.process.alive)
+        return next(found, None)
+
+    def owner(self, org_id: str) -> SimNode | None:
+        """Return the node that has a wallet in memory and owns it in the ledger."""
+        row = self.server.truth.rows[org_id]
+        for node in self.nodes:
+            if node.boot == row.owner and node.node.residents.get(org_id) is not None:
+                return node
+        return None
 
     def is_stale(self, node: SimNode, org_id: str) -> bool:
-        """Whether another node owns a wallet that `node` has in memory."""
+        """Whether an answer of `node` may be out of date, and nobody promised that it is not.
+
+        Without leases nothing but the ledger tells two nodes apart.  And when the leases forget
+        everything, the next owner may begin before the last one has looked again.
+        """
         row = self.server.truth.rows.get(org_id)
-        loaded = node.node.residents.get(org_id) is not None
-        return loaded and row is not None and row.owner != node.boot
+        if self.redis is None:
+            loaded = node.node.residents.get(org_id) is not None
+            return loaded and row is not None and row.owner != node.boot
+        return self.loop.time() - self.leases_lost_s < FORGETFUL_S
 
     # --- the network --------------------------------------------------------------------------
 
@@ -124,39 +160,58 @@ class Universe:
         """
         rng, plan = self._rng, self.plan
         await asyncio.sleep(rng.uniform(0.0001, 0.003))
-        node = self.front
-        if node is None:
+        if not self.nodes:
             await asyncio.sleep(0.01)
             raise NoAnswer("nobody listens")
-        reply: asyncio.Future[T] = self.loop.create_future()
-        task = node.process.spawn(work(node))
-
-        def leaves(done: "asyncio.Task[T]") -> None:
-            answered(node)
-            self.loop.call_later(rng.uniform(0.0001, 0.003), self._hand_over, done, reply)
-
-        task.add_done_callback(leaves, context=copy_context())
+        node = rng.choice(self.nodes)
+        task, reply = self._started(node, work(node), lambda: answered(node))
         if not self.weather.over and rng.random() < plan.cancel_share:
             self.tally.faults[Fault.CANCELLED.value] += 1
             node.process.call_later(rng.choice((0.0, 0.001, 0.01, 0.3)) * rng.random(), task.cancel)
         if not self.weather.over and rng.random() < plan.hang_up_share:
             self.tally.faults[Fault.HANG_UP.value] += 1
             timeout_s = rng.choice((0.001, 0.01, 0.1)) * rng.random()
-        self._connections[reply] = node
         try:
             async with asyncio.timeout(timeout_s):
                 return await reply
         except TimeoutError:
             raise NoAnswer("the client gave up") from None
-        finally:
-            del self._connections[reply]
+        except PeerLost as error:
+            raise NoAnswer(*error.args) from None
+
+    def start(
+        self, node: SimNode, work: Coroutine[Any, Any, T]
+    ) -> "tuple[asyncio.Task[T], asyncio.Future[T]]":
+        """Have a node do something for another one; the future is how that one hears of it."""
+        return self._started(node, work, lambda: None)
+
+    def _closed(self, reply: "asyncio.Future[Any]") -> None:
+        del self._connections[reply]
+        if not reply.cancelled():
+            reply.exception()  # whoever asked may have gone
+
+    def _started(
+        self, node: SimNode, work: Coroutine[Any, Any, T], answered: Callable[[], None]
+    ) -> "tuple[asyncio.Task[T], asyncio.Future[T]]":
+        reply: asyncio.Future[T] = self.loop.create_future()
+        task = node.process.spawn(work)
+
+        def leaves(done: "asyncio.Task[T]") -> None:
+            answered()
+            delay_s = self._rng.uniform(0.0001, 0.003)
+            self.loop.call_later(delay_s, self._hand_over, done, reply)
+
+        task.add_done_callback(leaves, context=self._outside)
+        self._connections[reply] = node
+        reply.add_done_callback(self._closed, context=self._outside)
+        return task, reply
 
     def _hand_over(self, done: "asyncio.Task[T]", reply: "asyncio.Future[T]") -> None:
         error: BaseException | None
-        error = NoAnswer("cancelled") if done.cancelled() else done.exception()
-        if error is not None and not isinstance(error, WalletError | NoAnswer):
+        error = PeerLost("cancelled") if done.cancelled() else done.exception()
+        if error is not None and not isinstance(error, WalletError):
             self.wrong.append(f"a request met a bug: {error!r}")
-            error = NoAnswer("a bug")
+            error = PeerLost("a bug")
         if reply.done():
             return
         if error is None:
