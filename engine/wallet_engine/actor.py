@@ -217,8 +217,11 @@ class WalletActor:
             self.give_back(call_id)
 
     def give_back(self, call_id: str) -> None:
-        """Release the hold of a caller who was told no."""
-        self.node.post_own(self.giving_back(call_id))
+        """Release the hold of a caller who was told no, wherever the wallet is by now."""
+        if self.phase < Phase.LEAVING:
+            self.node.post_own(self.giving_back(call_id))
+        else:
+            self.node.shards.errand(self.giving_back(call_id))
 
     def giving_back(self, call_id: str) -> Release:
         """Return the command that gives a hold back."""

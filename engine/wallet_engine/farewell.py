@@ -6,8 +6,10 @@ also looks after the live calls from then on.
 
 from typing import TYPE_CHECKING
 
+from .commands import Reserve
 from .errors import DeadlinePassed, NotMine
 from .mailbox import Phase
+from .wallet import Entry
 
 if TYPE_CHECKING:
     from .actor import WalletActor
@@ -36,7 +38,14 @@ def leave_to(actor: "WalletActor", heir: str) -> None:
 
 
 def in_doubt(actor: "WalletActor") -> None:
-    """The answer to the last write was lost: whoever waits for it learns more by a retry."""
+    """The answer to the last write was lost: whoever waits for it learns more by a retry.
+
+    Who opens a hold only for a caller who waits is told no: what may be held is given back.
+    """
+    for held in actor.held:
+        ask = held.envelope.ask
+        if isinstance(ask, Reserve) and ask.give_back and isinstance(held.decided, Entry):
+            actor.give_back(ask.call_id)
     turn_away(actor, DeadlinePassed("No answer in time; a retry with the same key tells more."))
 
 
@@ -59,7 +68,7 @@ def gone_if_settled(actor: "WalletActor") -> None:
 def _let_go_of_calls(actor: "WalletActor") -> None:
     node = actor.node
     for call_id in actor.late:
-        node.shards.errand(actor.giving_back(call_id))
+        actor.give_back(call_id)
     if actor.wallet is None:
         return
     for call_id in actor.wallet.holds:

@@ -107,17 +107,17 @@ class SimPeers:
         node = universe.at(address)
         if node is None or fault is Fault.PEER_LOST:
             raise PeerUnreachable(f"{address} is not there")
-        if fault is Fault.PEER_TWICE:
-            universe.start(node, node.serve(ask, timeout_s))
-        serving, reply = universe.start(node, node.serve(ask, timeout_s))
+        copies = 2 if fault is Fault.PEER_TWICE else 1
+        served = [universe.start(node, node.serve(ask, timeout_s)) for _ in range(copies)]
+        reply = served[-1][1]
         if fault is Fault.PEER_ANSWER_LOST:
             await asyncio.sleep(min(timeout_s, LATE_S))
             raise PeerLost(f"{address} does not answer")
         try:
             return await self._heard(node, reply, timeout_s)
         except (asyncio.CancelledError, DeadlinePassed):
-            if not reply.done():
-                reply.add_done_callback(lambda done: self._unheard(ask, done))
+            for serving, unheard in served:
+                unheard.add_done_callback(lambda done: self._unheard(ask, done))
                 node.process.call_later(rng.uniform(0.0001, 0.002), serving.cancel)
             raise
 

@@ -160,7 +160,8 @@ def _asked_for(
     for name, count in extended.items():
         asked_for = asks.get(name, [])
         may_be = [one for one in asked_for if not one.unwritten and not _refused(one)]
-        if asked_for and count > len(may_be):
+        twice = universe.tally.faults[Fault.PEER_TWICE.value]
+        if asked_for and count > len(may_be) + twice:
             yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(may_be)} times"
     if not universe.tally.faults[Fault.PEER_TWICE.value]:
         yield from _repeats(asks)
