@@ -63,9 +63,9 @@ class Router:
         """
         return await self._node.decide(ask, timeout_s=math.ceil(timeout_s / QUANTUM_S) * QUANTUM_S)
 
-    def unheard(self, ask: Ask, answer: Answer) -> None:
-        """An answer came from another node, and whoever asked has stopped waiting: see `Peers`."""
-        if answer.outcome is Outcome.CREATED:
+    def unheard(self, ask: Ask, answer: Answer | None) -> None:
+        """Whoever asked another node has stopped waiting, and may be answered yes: see `Peers`."""
+        if answer is None or answer.outcome is Outcome.CREATED:
             self._give_back(ask)
 
     def _give_back(self, ask: Ask) -> None:

@@ -48,8 +48,8 @@ class Leases(Protocol):
         """Hand over `give` and free whatever else is ours; this node lives no longer."""
 
 
-Unheard = Callable[[Ask, Answer], None]
-"""Hears of an answer that nobody waits for any more."""
+Unheard = Callable[[Ask, Answer | None], None]
+"""Hears of an answer that nobody waits for any more; None: there may be one, and none will come."""
 
 
 class Peers(Protocol):
@@ -59,7 +59,8 @@ class Peers(Protocol):
         """Have another node decide `ask`, and return its answer.
 
         A caller who stops waiting is made known to that node, which goes on as it does for
-        callers of its own.  An answer that was on its way by then goes to `Unheard`.
+        callers of its own.  An answer that was on its way by then goes to `Unheard`, and so
+        does the end of the channel, if it comes before that node has said what it did.
 
         Raises:
             NotMine: that node does not own the wallet; nothing was decided.

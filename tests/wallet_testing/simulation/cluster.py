@@ -110,16 +110,24 @@ class SimPeers:
         copies = 2 if fault is Fault.PEER_TWICE else 1
         served = [universe.start(node, node.serve(ask, timeout_s)) for _ in range(copies)]
         reply = served[-1][1]
-        if fault is Fault.PEER_ANSWER_LOST:
-            await asyncio.sleep(min(timeout_s, LATE_S))
-            raise PeerLost(f"{address} does not answer")
         try:
+            if fault is Fault.PEER_ANSWER_LOST:
+                await self._lost(ask, min(timeout_s, LATE_S))
             return await self._heard(node, reply, timeout_s)
         except (asyncio.CancelledError, DeadlinePassed):
             for serving, unheard in served:
                 unheard.add_done_callback(lambda done: self._unheard(ask, done))
                 node.process.call_later(rng.uniform(0.0001, 0.002), serving.cancel)
             raise
+
+    async def _lost(self, ask: Ask, after_s: float) -> None:
+        """The channel breaks before an answer comes."""
+        try:
+            await asyncio.sleep(after_s)
+        except asyncio.CancelledError:
+            self._universe.loop.call_later(after_s, self.unheard, ask, None)
+            raise
+        raise PeerLost("no answer")
 
     def _unheard(self, ask: Ask, reply: "asyncio.Future[Answer]") -> None:
         if not reply.cancelled() and reply.exception() is None:

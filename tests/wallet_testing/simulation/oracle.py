@@ -145,6 +145,7 @@ def _asked_for(
         if isinstance(one.ask, Command):
             asks[_named(one.ask)].append(one)
     extended: Counter[str] = Counter()
+    twice = universe.tally.faults[Fault.PEER_TWICE.value]  # then nobody knows which copy did it
     for entry, tick in zip(row.journal, durable, strict=True):
         name = entry.key
         if entry.key.startswith("extend:"):
@@ -155,15 +156,14 @@ def _asked_for(
         asked_for = asks.get(name, [])
         before = [one for one in asked_for if one.sent_tick < tick]
         known = asked_for or entry.key.startswith(CLIENT_SPACE)
-        if known and all(one.unwritten for one in before):
+        if known and all(one.unwritten for one in before) and not twice:
             yield f"{entry.org_id} seq {entry.seq}: nobody asked for {entry}, of {asked_for}"
     for name, count in extended.items():
         asked_for = asks.get(name, [])
         may_be = [one for one in asked_for if not one.unwritten and not _refused(one)]
-        twice = universe.tally.faults[Fault.PEER_TWICE.value]
         if asked_for and count > len(may_be) + twice:
             yield f"{row.journal[0].org_id} {name}: {count} times, asked {len(may_be)} times"
-    if not universe.tally.faults[Fault.PEER_TWICE.value]:
+    if not twice:
         yield from _repeats(asks)
 
 

@@ -75,7 +75,11 @@ def plan_of(seed: int) -> Plan:
         large_every_s=rng.choice((2.0, 5.0, 12.0)),
         hang_up_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
         cancel_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
-        peer_faults={kind: rate / len(PEER) for kind in PEER},
+        peer_faults={
+            kind: rate / len(PEER)
+            for kind in PEER
+            if kind is not Fault.PEER_TWICE or rng.random() < 0.25
+        },
         poison_share=0.0 if calm else rng.choice((0.0, 0.0, 0.02, 0.1)),
     )
 
