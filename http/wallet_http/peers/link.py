@@ -116,7 +116,8 @@ class Link(Connection):
 
     def ticked(self) -> None:
         """Ask for a sign of life."""
-        self.send(Kind.PING)
+        if self.ready.done():
+            self.send(Kind.PING)
 
     def ended(self, reason: str) -> None:
         """See `Connection`; what has no answer now may have been decided."""
