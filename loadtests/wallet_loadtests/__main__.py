@@ -1,4 +1,4 @@
-"""`python -m wallet_loadtests`: races, Vapi's traffic, Locust's page, the bench."""
+"""`python -m wallet_loadtests`: races, Vapi's traffic, Locust's page, the bench, the peers."""
 
 import asyncio
 import signal
@@ -14,6 +14,7 @@ from .bench import bench
 from .measure import WrongAnswers
 from .node import NodeError
 from .operators import PreparationFailed
+from .peers import measure_peers
 from .races import Arena
 from .runs import (
     Target,
@@ -135,6 +136,24 @@ def measure(
 
     async def work() -> bool:
         print(await bench(rounds=rounds, pressure=pressure))
+        return True
+
+    _run(work)
+
+
+@app.command()
+def peers(
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Runs of each, in turn.")] = 5,
+    asks: Annotated[int, typer.Option(min=1000, max=10**6, help="Of a run.")] = 20_000,
+    in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Asks at a time.")] = 64,
+) -> None:
+    """Measure what it costs to have another node decide, beside a bare echo.
+
+    Prints a table in Markdown.
+    """
+
+    async def work() -> bool:
+        print(await measure_peers(rounds=rounds, count=asks, in_flight=in_flight))
         return True
 
     _run(work)

@@ -12,7 +12,7 @@ from wallet_http.peers import Credentials, PeerLimits, PeerServer, TcpPeers
 from wallet_http.peers.asks import table
 from wallet_http.peers.codec import document_of, items_of
 from wallet_http.peers.frames import FRAME_BYTES_MAX, Frame, FrameReader, Kind, frame
-from wallet_http.peers.handshake import NONCE_BYTES, ClientHandshake
+from wallet_http.peers.handshake import NONCE_BYTES, ClientHandshake, ServerHandshake
 
 HOST = "127.0.0.1"
 SECRET = b"known to all nodes of one cluster"
@@ -277,3 +277,27 @@ async def raw_peer(port: int) -> AsyncIterator[RawPeer]:
         yield RawPeer(reader, writer)
     finally:
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def raw_server(*says: bytes) -> AsyncIterator[str]:
+    """Run a server that knows the secret, and answers whatever it is asked with `says`."""
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handshake = ServerHandshake(credentials("raw:1"), bytes(NONCE_BYTES))
+        frames = FrameReader()
+        frames.payload_bytes_max = FRAME_BYTES_MAX
+        writer.write(frame(Kind.CHALLENGE, handshake.challenge()))
+        while data := await reader.read(CHUNK_BYTES):
+            for kind, payload in frames.feed(data):
+                if kind is Kind.PROOF:
+                    writer.write(frame(Kind.WELCOME, handshake.welcome(payload)[1]))
+                elif kind is Kind.ASKS:
+                    writer.writelines(says)
+        writer.close()
+
+    server = await asyncio.start_server(accept, HOST, 0)
+    try:
+        yield at(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()

@@ -13,6 +13,8 @@ from .frames import Kind
 from .handshake import Credentials
 from .link import Link, Reply, Waiting
 
+PORT_MAX = 65_535
+
 log = logging.getLogger(__name__)
 
 
@@ -196,6 +198,6 @@ class Channel:
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
-    if not colon or not host:
+    if not colon or not host or not port.isdecimal() or int(port) > PORT_MAX:
         raise ValueError(f"{address!r} is no host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)

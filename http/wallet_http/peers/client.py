@@ -78,7 +78,8 @@ class TcpPeers:
         if self._is_closed:
             idle = []  # they are closing already
         for address in idle:
-            task = self._loop.create_task(self._channels.pop(address).close(grace_s=0.0))
+            channel = self._channels.pop(address)
+            task = self._loop.create_task(channel.close(grace_s=self._limits.connect_s))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
         self._looking = self._loop.call_later(LOOK_S, self._look) if self._channels else None

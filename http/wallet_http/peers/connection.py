@@ -21,11 +21,13 @@ log = logging.getLogger(__name__)
 class PeerLimits:
     """The bounds of the way between nodes; the defaults are meant for production.
 
+    `connect_s`: how long a connection and its handshake may take.
     `tick_s`: how often life is shown and looked for; a dead node is noticed after two to three.
     `in_flight_max`: asks of one channel that have no answer, far more than one node decides in
     the time of a commit.  `buffered_bytes_max`: with more than that unsent, no more is taken.
     `reconnect_s`: between two attempts to connect, at least; up to a second while they fail.
-    `idle_s`: a channel that nobody used for so long is closed.
+    `channels_max`: other nodes that are asked, or that ask.  `idle_s`: a channel that nobody used
+    for so long is closed.
     """
 
     connect_s: float = 1.0

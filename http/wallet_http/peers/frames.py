@@ -53,11 +53,6 @@ class FrameReader:
         self.payload_bytes_max = HANDSHAKE_BYTES_MAX
         self._rest = bytearray()
 
-    @property
-    def is_between_frames(self) -> bool:
-        """Whether all that came was whole."""
-        return not self._rest
-
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Take what has arrived, and yield the frames that are whole by now.
 

@@ -8,7 +8,7 @@ from wallet_engine.errors import DeadlinePassed, InvalidCommand, PeerLost, PeerU
 from wallet_engine.journal import Answer
 
 from .asks import LEFT_MS_MAX, table
-from .codec import Item, answer_of, items_of
+from .codec import Item, Unreadable, answer_of, items_of
 from .connection import Connection, PeerLimits
 from .frames import FRAME_BYTES_MAX, BadFrame, Kind
 from .handshake import NONCE_BYTES, ClientHandshake, Credentials
@@ -116,7 +116,8 @@ class Link(Connection):
 
     def ticked(self) -> None:
         """Ask for a sign of life."""
-        self.send(Kind.PING)
+        if self.ready.done():
+            self.send(Kind.PING)
 
     def ended(self, reason: str) -> None:
         """See `Connection`; what has no answer now may have been decided."""
@@ -125,7 +126,9 @@ class Link(Connection):
             self.ready.set_exception(PeerUnreachable(told))
             self.ready.exception()  # who connects may have stopped waiting
         pending, self._pending = self._pending, {}
-        if pending and not reason:
+        if not pending and self._is_closing:
+            reason = ""
+        elif pending and not reason:
             reason = "it hung up"
         for reply, _ in pending.values():
             if not reply.done():
@@ -141,7 +144,11 @@ class Link(Connection):
             reply, _ = found
             if reply.done():
                 continue  # its caller has left
-            answer = answer_of(item)
+            try:
+                answer = answer_of(item)
+            except Unreadable as error:  # a newer node may have words for what only it knows
+                reply.set_exception(PeerLost(f"Another node's answer means nothing here: {error}"))
+                continue
             if isinstance(answer, Answer):
                 reply.set_result(answer)
             else:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from wallet_engine.commands import Ask
-from wallet_engine.errors import InvalidCommand, Overloaded, PeerLost, PeerUnreachable, WalletError
+from wallet_engine.errors import Overloaded, PeerLost, PeerUnreachable, WalletError
 from wallet_engine.journal import Answer
 
 from .asks import AskReader
@@ -238,7 +238,7 @@ class Session(Connection):
             self._server.unfinished.discard(self)
 
     def _error_item(self, number: int, error: BaseException) -> Item:
-        if not isinstance(error, WalletError | InvalidCommand):
+        if not isinstance(error, WalletError):
             log.error("An ask of node %s failed", self.token, exc_info=error)
         return error_item(number, error)
 

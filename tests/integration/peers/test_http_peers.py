@@ -15,6 +15,7 @@ from wallet_engine.errors import (
     WalletError,
 )
 from wallet_engine.journal import Answer
+from wallet_engine.ports.cluster import Peers
 from wallet_persistence.embedded import free_port
 from wallet_testing.builders import charge, look
 from wallet_testing.peers import (
@@ -39,6 +40,9 @@ async def test_many_asks_are_served_in_order_and_answered_each() -> None:
     """Whoever asked hears the answer to what it asked."""
     decider, asks = Decider(), looks(500)
     async with answering(decider.serve) as server, asking() as peers:
+        port: Peers = peers
+        assert await port.ask(at(server.port), asks.pop(0), timeout_s=LONG_S)
+        decider.asked.clear()
         answers = await asyncio.gather(*post(peers, at(server.port), *asks))
 
         assert decider.asked == asks

@@ -57,8 +57,9 @@ async def test_what_waits_for_a_connection_was_not_sent() -> None:
         ] * 3
         with pytest.raises(PeerUnreachable):
             await peers.ask(at(free_port()), look(), timeout_s=LONG_S)
-        with pytest.raises(PeerUnreachable):
-            await peers.ask("no address", look(), timeout_s=LONG_S)
+        for address in ("no address", "127.0.0.1:", ":80", "127.0.0.1:99999", "x" * 300 + ":80"):
+            with pytest.raises(PeerUnreachable):
+                await peers.ask(address, look(), timeout_s=LONG_S)
 
 
 async def test_who_does_not_answer_the_handshake_is_not_waited_for() -> None:

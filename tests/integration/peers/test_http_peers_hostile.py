@@ -15,7 +15,6 @@ from wallet_http.peers.frames import FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, HEAD,
 from wallet_http.peers.server import UNPROVEN_MAX, Session
 from wallet_testing.builders import look
 from wallet_testing.peers import (
-    HOST,
     IMPATIENT,
     LONG_S,
     Decider,
@@ -140,42 +139,6 @@ async def test_a_port_that_is_only_looked_at_is_no_event(caplog: pytest.LogCaptu
         await until(lambda: not server.sessions)
 
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
-
-
-# --- a server that is none --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        frame(Kind.WELCOME, bytes(32)),
-        frame(Kind.ANSWERS, b'[[1,"answered",{}]]'),
-        frame(Kind.LEAVING),
-        frame(Kind.CHALLENGE),
-        frame(Kind.CHALLENGE, b"\x01" + bytes(40)) + frame(Kind.WELCOME, bytes(32)),
-        frame(Kind.CHALLENGE, b"\x01" + bytes(40)) * 2,
-        frame(Kind.CHALLENGE, b"\x63" + bytes(40)),
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    ],
-    ids=lambda said: repr(said[:12]),
-)
-async def test_a_server_that_proves_nothing_is_asked_nothing(said: bytes) -> None:
-    """What waits to be asked was not sent."""
-    heard = bytearray()
-
-    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
-        heard.extend(await reader.read())
-        writer.close()
-
-    server = await asyncio.start_server(pretend, HOST, 0)
-    async with asking() as peers:
-        with pytest.raises(PeerUnreachable):
-            await asked(peers, at(server.sockets[0].getsockname()[1]))
-    server.close()
-    await asyncio.sleep(0)  # the connection sees its end
-
-    assert b"look" not in heard
 
 
 # --- one that knows the secret, and is broken -------------------------------------------------
