@@ -36,6 +36,7 @@ FORWARDED: Final[tuple[type[Ask], ...]] = (
     commands.Reserve,
     commands.Resume,
     commands.Suspend,
+    commands.Welcome,
 )
 """Whatever a node may ask of another; its questions to itself are not among it."""
 
