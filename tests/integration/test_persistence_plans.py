@@ -80,6 +80,7 @@ EXPECTED: dict[str, tuple[Statement, Expected]] = {
     "probe": (
         PROBE,
         {
+            **WALLETS,
             "credit_transactions": ({"idx_credit_txn_idempotency"}, {"org_id", "idempotency_key"}),
             "credit_reservations": ({"credit_res_call_unique"}, {"org_id", "call_id"}),
         },

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wallet_engine import errors
-from wallet_engine.commands import Ask, ChangeSettings, Command, Deduct, Proof, Query, SpendClass
+from wallet_engine.commands import (
+    Ask,
+    ChangeSettings,
+    Command,
+    Deduct,
+    Proof,
+    Query,
+    SpendClass,
+    Welcome,
+)
 from wallet_engine.mailbox import Due
 from wallet_http.peers.asks import FORWARDED, AskReader, AskWriter, table
 from wallet_http.peers.codec import (
@@ -41,6 +50,7 @@ from wallet_testing.builders import (
 from wallet_testing.wishes import wishes
 
 ONE_OF_EACH: tuple[Ask, ...] = (
+    Welcome(org_id="org-1"),
     change_settings({"rate_pence_per_minute": 60, "cap_policy": None}),
     check(seconds=1),
     commit(seconds=42, proof=Proof.RECONCILED),
