@@ -14,7 +14,7 @@ from . import care, farewell
 from .commands import Query, Release, Reserve
 from .errors import DeadlinePassed, LedgerFault, NotMine, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
-from .mailbox import Decided, Due, Envelope, Held, Phase
+from .mailbox import Decided, Envelope, Held, Phase
 from .memory import Memory
 from .ports import WalletBatch
 from .reading import read
@@ -107,6 +107,12 @@ class WalletActor:
             self.probing += 1
             self.node.prober.ask(self, envelope)
 
+    def falls_due(self, call_id: str) -> None:
+        """A hold falls due soon, by the ledger: if it is unknown here, another owner opened it."""
+        if self.phase is Phase.ACTIVE and not self.memory.has_heard_of(call_id, self._state()):
+            self.node.stats.fenced("sweep")
+            self.doubt_fenced()
+
     def _wait(self, envelope: Envelope) -> None:
         """Keep `envelope` until the wallet is loaded; if it is leaving, its heir is to be asked."""
         if self.phase >= Phase.LEAVING:
@@ -138,6 +144,7 @@ class WalletActor:
         """Decide one ask on the speculative state; the answer waits for all it rests on."""
         wallet = self._state()
         if envelope.given_up:
+            self.give_back_unwanted()
             return
         if self.node.loop_time() > envelope.deadline_s:
             envelope.fail(DeadlinePassed("Nothing was decided in time."))
@@ -182,7 +189,7 @@ class WalletActor:
             self.held.append(held)
         else:
             self._release(held)
-            self._give_back()
+            self.give_back_unwanted()
 
     def _release(self, held: Held) -> None:
         """Let one answer go: all it rests on is durable."""
@@ -202,7 +209,7 @@ class WalletActor:
         envelope.reply.set_result(answer)
         self.node.count_answer(envelope, answer)
 
-    def _give_back(self) -> None:
+    def give_back_unwanted(self) -> None:
         """Release the holds of callers who were told no, unless a repeat still waits for one."""
         if not self.late:
             return
@@ -249,7 +256,7 @@ class WalletActor:
         del self.held[:ready]
         for held in released:
             self._release(held)
-        self._give_back()
+        self.give_back_unwanted()
         if self.phase is Phase.LEAVING:
             farewell.gone_if_settled(self)
         elif self.pending and not self.in_flight:
@@ -305,7 +312,7 @@ class WalletActor:
         """Take everyone who waits here, in order; timers are armed anew and ask again."""
         waiting = [held.envelope for held in self.held] + self.mailbox
         self.held, self.mailbox = [], []
-        return [envelope for envelope in waiting if not isinstance(envelope.ask, Due)]
+        return [envelope for envelope in waiting if not care.is_asked_again(envelope.ask)]
 
     def drop_pending(self) -> None:
         """Forget what was decided and is not durable."""

@@ -130,7 +130,7 @@ class Calls:
 
     def _grace_over(self, key: Key) -> None:
         ended = self._ended.pop(key, None)
-        if ended is not None:
+        if ended is not None and key not in self._settling:
             self._settle_soon(key, ended.duration_ms)
 
     def _settle_soon(self, key: Key, duration_ms: int) -> None:

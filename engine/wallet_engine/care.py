@@ -7,7 +7,7 @@ other command.
 from typing import TYPE_CHECKING
 
 from . import deadlines
-from .commands import Expire, Kill, Prolong
+from .commands import Ask, Expire, Kill, Prolong
 from .mailbox import Decided, Due, Phase
 from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .wallet import Entry, Hold
@@ -30,6 +30,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
     elif hold is not None and entry.type != "call_kill":
         node.timers.drop(org_id, hold.call_id)
         actor.told.pop(hold.call_id, None)
+        _wallet(actor).started.pop(hold.call_id, None)
         node.effects.call_ended(org_id, hold.call_id)
     if entry.type == "call_kill":
         assert hold is not None, "a kill names its call"
@@ -68,11 +69,19 @@ def _end_those_before(actor: "WalletActor", suspend: Entry) -> None:
             end(actor, hold.call_id, SUSPENDED)
 
 
+def is_asked_again(ask: Ask) -> bool:
+    """Whether the timers, armed anew after a reload, ask this again if it still must be."""
+    if isinstance(ask, Kill):
+        return ask.client_key is None and ask.reason in (OUT_OF_MONEY, CAP_REACHED)
+    return isinstance(ask, Due)
+
+
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:
     """Do what a due hold needs: extend it, end its call, or let it expire."""
     wallet = _wallet(actor)
     hold = wallet.holds.get(call_id)
-    if hold is None:
+    if hold is None:  # over, here or elsewhere; if that is not durable, a reload arms it anew
+        actor.node.timers.drop(actor.org_id, call_id)
         return
     ends_ms = deadlines.ends_ms(hold, wallet.started_ms(hold))
     if now_ms >= deadlines.expiry_ms(hold, wallet.started_ms(hold)):
@@ -118,7 +127,7 @@ def _revive_final_calls(actor: "WalletActor") -> None:
     """Money came in: calls in their last seconds get another attempt at once."""
     wallet = _wallet(actor)
     now_ms = actor.node.clock.now_ms()
-    for hold in wallet.holds.values():
+    for hold in list(wallet.holds.values()):
         late_ms = deadlines.ends_ms(hold, wallet.started_ms(hold)) - deadlines.EXTEND_BEFORE_MS
         if hold.managed and not hold.killed and now_ms >= late_ms:
             actor.node.post_own(Due(org_id=actor.org_id, call_id=hold.call_id))

@@ -125,9 +125,10 @@ class CommitLane:
     def _give_up(self, sent: Sequence[Sent], error: LedgerBusy) -> None:
         log.warning("the ledger is busy for too long, nothing was written: %s", error)
         self._node.stats.fenced("busy")
-        for actor, _ in sent:
-            error_told = LedgerUnavailable("The ledger cannot be reached; nothing was written.")
-            recovery.abandon(actor, error_told)
+        unwritten = LedgerUnavailable("The ledger cannot be reached; nothing was written.")
+        for actor, batch in sent:
+            if any(actor.waits_for(entry) for entry in batch.entries):  # else a reload settled it
+                recovery.abandon(actor, unwritten)
 
     def _write_apart(self, sent: Sequence[Sent]) -> None:
         """Isolate whoever spoils the group, beside the lane, which goes on with others."""
@@ -166,14 +167,14 @@ class CommitLane:
             )
             try:
                 if not await ledger.commit_apart(one):
-                    self._node.stats.fenced("fence")
-                    actor.doubt_fenced()
+                    self._settle(actor, one, durable=False)
                     return
             except NotCommitted as error:
                 log.error(  # noqa: TRY400  # the ledger's words are enough
                     "poison isolated: %s seq %d %s: %s", entry.org_id, entry.seq, entry.type, error
                 )
-                recovery.poisoned(actor, entry)
+                if actor.waits_for(entry):
+                    recovery.poisoned(actor, entry)
                 return
             if not actor.waits_for(entry):
                 return  # a reload settled it meanwhile

@@ -62,6 +62,10 @@ class Memory:
             entry = found.entry
         return Facts(entry, hold, fleet_stopped)
 
+    def has_heard_of(self, call_id: str, wallet: Wallet) -> bool:
+        """Whether a hold that the ledger calls live is live here too, or has just ended."""
+        return call_id in wallet.holds or call_id in self.ended
+
     def remember(self, entry: Entry) -> None:
         """Remember an entry, durable or not."""
         self.entries[entry.key] = entry

@@ -193,6 +193,8 @@ class Node:
         active = actor.phase is Phase.ACTIVE
         if active:
             self.post_own(due)
+            if not self.timers.has(due.org_id, due.call_id):
+                return
         over = bool(armed.end_reason) and now_ms >= armed.ends_ms
         # Whoever may have been replaced first gets a chance to hear of it.
         undecided = armed.fired or not (active or not actor.sure)

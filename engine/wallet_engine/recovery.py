@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from . import care, farewell
+from .commands import Reserve
 from .errors import LedgerFault, NotMine
 from .loading import wallet_of
 from .mailbox import Phase
@@ -70,15 +71,16 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
     What was in flight and turned out to be committed (up to `committed_seq`) is released
     from memory: its callers never learn.  All else is decided again, in its order.
     """
-    if committed_seq:
-        actor.durable(sum(1 for entry in actor.pending if entry.seq <= committed_seq))
+    if count := sum(1 for entry in actor.pending if entry.seq <= committed_seq):
+        actor.durable(count)
     actor.drop_pending()
     before = actor.wallet
     actor.wallet = wallet_of(
         loaded, before, defaults=actor.node.defaults, node_id=actor.node.node_id
     )
     if before is not None:
-        for call_id in before.holds.keys() - actor.wallet.holds.keys():
+        known = before.holds.keys() | actor.memory.ended.keys()  # ended, perhaps not durably
+        for call_id in known - actor.wallet.holds.keys():
             actor.node.timers.drop(actor.org_id, call_id)
     actor.durable_seq = loaded.seq
     actor.fenced = False
@@ -99,3 +101,5 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         envelope.found = None
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
+    if not any(isinstance(envelope.ask, Reserve) for envelope in waiting):
+        actor.give_back_unwanted()

@@ -107,5 +107,8 @@ class Shards:
             log.warning("the ledger cannot be asked for due holds: %s", error)
             return
         for hold in due:
-            if node.ownership.owns(shard_of(hold.org_id)):
-                node.residents.awake(hold.org_id, urgent=False)
+            if not node.ownership.owns(shard_of(hold.org_id)):
+                continue
+            actor = node.residents.awake(hold.org_id, urgent=False)
+            if actor is not None:
+                actor.falls_due(hold.call_id)

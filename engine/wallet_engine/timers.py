@@ -83,6 +83,10 @@ class Timers:
         )
         self._set((org_id, call_id), moved)
 
+    def has(self, org_id: str, call_id: str) -> bool:
+        """Whether a hold has a timer."""
+        return (org_id, call_id) in self._armed
+
     def drop(self, org_id: str, call_id: str) -> None:
         """Forget a hold that is no longer live, or no longer ours."""
         self._armed.pop((org_id, call_id), None)

@@ -88,7 +88,8 @@ class Wallet:
     """One org's money and live holds, as of journal row `seq`.
 
     Changed by `evolve` and `note_start` only.  `epoch` and `node` say under which ownership
-    new rows are written.  `started` is when each live call was heard to be in progress.
+    new rows are written.  `started` is when each live call was heard to be in progress, kept
+    until its end is durable.
     """
 
     org_id: str
@@ -167,7 +168,6 @@ def evolve(wallet: Wallet, entry: Entry) -> Wallet:
             wallet.holds[hold.call_id] = hold
         else:
             wallet.holds.pop(hold.call_id, None)
-            wallet.started.pop(hold.call_id, None)
     match entry.type:
         case "suspend":
             wallet.suspended = True

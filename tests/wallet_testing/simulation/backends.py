@@ -16,7 +16,7 @@ from wallet_engine.journal import Outcome
 from wallet_testing import builders
 
 from .faults import Fault
-from .history import Asked
+from .history import Asked, NoAnswer
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -80,8 +80,6 @@ class Backend:
 
     async def ask(self, ask: Ask) -> Asked:
         """Ask once, and note what came of it."""
-        from .universe import NoAnswer  # noqa: PLC0415  # the two know each other
-
         universe = self._universe
         history = universe.history
         asked = Asked(

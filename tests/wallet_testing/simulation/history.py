@@ -13,6 +13,10 @@ from wallet_engine.commands import Ask
 from wallet_engine.journal import Answer
 
 
+class NoAnswer(Exception):
+    """Nothing came back; what was asked may be done, or may still be."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Asked:
     """One ask of the engine, and what came of it; `error` names what did not become an answer.

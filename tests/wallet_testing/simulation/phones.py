@@ -5,11 +5,13 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from wallet_engine.commands import Proof
 from wallet_engine.errors import CallControlFailed, WalletError
+from wallet_testing import builders
 from wallet_testing.builders import T0_MS
 
 from .faults import Fault
-from .history import Posted
+from .history import NoAnswer, Posted
 
 if TYPE_CHECKING:
     from .node import SimNode
@@ -25,6 +27,9 @@ RETRIES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 GOODBYE_S = 1.5
 """How long the sentence takes after which a call is ended."""
 
+RECONCILED = 0.2
+"""How many calls are compared with the provider's books later."""
+
 FAULTY = 0.1
 """How often something happens to a message, while the storm lasts."""
 
@@ -38,6 +43,7 @@ class Phone:
         self.hung_up = asyncio.Event()
         self.duration_ms = 0
         self.talked = False
+        self.reconciled = False
         self.reported = False
 
 
@@ -120,6 +126,20 @@ class Phones:
         if rng.random() < 0.1:
             self._deliver(phone, "end-of-call-report", **report)
         await self._delivered()
+        if rng.random() < RECONCILED:
+            await self._reconcile(phone, rng)
+
+    async def _reconcile(self, phone: Phone, rng: random.Random) -> None:
+        """Somebody compares the books with the provider's, again and again, and finds otherwise."""
+        phone.reconciled = True
+        backend = self._universe.backend
+        for _ in range(rng.randint(1, 3)):
+            ms = rng.randint(0, 100_000)
+            proof = rng.choice((Proof.RECONCILED, Proof.REPORT))
+            commit = builders.commit(
+                phone.call_id, org_id=phone.org_id, ms=ms, proof=proof, strict=False
+            )
+            await backend.ask(commit)
 
     async def _admitted(self, phone: Phone, rng: random.Random) -> int | None:
         """Ask whether the call may start, perhaps twice; return its cap, or None."""
@@ -192,8 +212,6 @@ class Phones:
         parts: dict[str, object] | None = None,
     ) -> Posted:
         """Send one message once, and note what came back."""
-        from .universe import NoAnswer  # noqa: PLC0415  # the two know each other
-
         universe = self._universe
         posted = Posted(
             kind=kind,

@@ -1,5 +1,7 @@
 """What a simulated node tells the outside, checked as it is told: its clock, effects, counts."""
 
+from collections import Counter
+
 from wallet_engine import deadlines
 from wallet_engine.endings import Endings
 from wallet_engine.node import Node
@@ -16,6 +18,10 @@ CAUSES = {
     "lost_answer_not_committed": "lost answer that had not",
 }
 """What the engine calls fenced, and what we count it as."""
+
+
+ENDED_MAX = 3
+"""So often a call may be told to end that is over: by somebody who has not heard of it yet."""
 
 
 class SimClock:
@@ -46,17 +52,26 @@ class SimEffects:
         self._clock = clock
         self._endings = endings
         self._early = early
+        self._told: set[tuple[str, int]] = set()
+        self._ended: Counter[tuple[str, str]] = Counter()
         self.node: Node
 
     def decided(self, entry: Entry) -> None:
         if self._server.truth.rows[entry.org_id].keys.get(entry.key) != entry:
             self._early.append(f"{entry.org_id} seq {entry.seq}: told before it was durable")
+        if (entry.org_id, entry.seq) in self._told:
+            self._early.append(f"{entry.org_id} seq {entry.seq}: told twice")
+        self._told.add((entry.org_id, entry.seq))
 
     def call_killed(self, org_id: str, call_id: str, reason: str, *, since_ms: int) -> None:
         hold = self._server.truth.rows[org_id].holds.get(call_id)
         if hold is None:
             self._early.append(f"{org_id}: call {call_id} was told to end, and has no hold")
-        elif hold.active and not hold.killed:
+        elif not hold.active:
+            self._ended[org_id, call_id] += 1
+            if self._ended[org_id, call_id] > ENDED_MAX:
+                self._early.append(f"{org_id}: call {call_id} is over, and told to end for ever")
+        elif not hold.killed:
             ends_ms = deadlines.ends_ms(hold, self._started_ms(org_id, hold))
             if self._clock.now_ms() < ends_ms:
                 self._early.append(

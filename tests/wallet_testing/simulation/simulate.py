@@ -28,6 +28,9 @@ HEAL_S = 60.0
 QUIET_S = 15.0
 """How long after that a hold of a caller who was told no may take to be given back."""
 
+TIMERS_S = 5.0
+"""How long a timer may outlive its call: it is dropped when it fires next, or with its wallet."""
+
 DRAIN_S = 3600.0
 """In the end every call is over or expired within this time: some holds are extended far ahead."""
 
@@ -100,6 +103,8 @@ async def _run(universe: Universe) -> None:
     await _answered(universe, tasks)
     await _timed(universe)
     await _drained(universe)
+    await asyncio.sleep(TIMERS_S)
+    _left_timers(universe)
     await _healthy(universe, backends[0])
     if not universe.wrong:
         universe.wrong += books(universe)
@@ -169,6 +174,16 @@ async def _drained(universe: Universe) -> None:
             universe.wrong.append(f"still held after {DRAIN_S} s: {', '.join(left)}")
             return
         await asyncio.sleep(5.0)
+
+
+def _left_timers(universe: Universe) -> None:
+    """Nobody watches a call that is over."""
+    rows = universe.server.truth.rows
+    for node in universe.nodes:
+        for org_id, call_id in node.node.timers._armed:
+            hold = rows[org_id].holds.get(call_id)
+            if hold is None or not hold.active:
+                universe.wrong.append(f"{node.boot}: a timer is left for {org_id} {call_id}")
 
 
 async def _healthy(universe: Universe, backend: Backend) -> None:

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from wallet_engine.errors import PeerLost, WalletError
 
+from .backends import Backend
 from .cluster import SimPeers, SimRedis
 from .faults import Fault
-from .history import History
+from .history import History, NoAnswer
 from .node import SimNode
 from .phones import Phones
 from .plan import Plan
@@ -27,10 +28,6 @@ FORGETFUL_S = 5.0
 """How long after the leases were forgotten reads may lag: until each node has looked."""
 
 RESTART_S = 0.5
-
-
-class NoAnswer(Exception):
-    """Nothing came back; what was asked may be done, or may still be."""
 
 
 class Universe:
@@ -51,6 +48,7 @@ class Universe:
         self.server = SimPostgres(loop, SimClock(loop, 0), self.tally, self.wrong)
         self.weather = Weather(plan, random.Random(f"weather {plan.seed}"), self.tally)
         self.phones = Phones(self)
+        self.backend = Backend("backend", self)
         self.redis = SimRedis(loop) if plan.nodes > 1 else None
         self.leases_lost_s = self.died_s = float("-inf")
         self.nodes: list[SimNode] = []

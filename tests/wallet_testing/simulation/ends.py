@@ -1,0 +1,57 @@
+"""How calls ended, by the journal alone: for a reason, in time, and corrected at most once."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from wallet_engine.deadlines import ends_ms
+from wallet_engine.memory_ledger import Row
+from wallet_engine.reasons import CAP_REACHED, OUT_OF_MONEY
+from wallet_engine.wallet import Entry, Hold
+
+SLACK_MS = 4_000
+"""By how much clocks of nodes differ, and a call's clock starts after its admission."""
+
+BY_TIME = (OUT_OF_MONEY, CAP_REACHED)
+
+
+def wrong(row: Row, *, clock_jumps: bool) -> Iterator[str]:
+    """Return what is wrong with the ends of calls; `clock_jumps` makes times mean nothing."""
+    holds: dict[str, Hold] = {}
+    corrected: Counter[str] = Counter()
+    stopped: set[str] = set()
+    for entry in row.journal:
+        hold, call_id = entry.hold, entry.call_id
+        if entry.type == "suspend":
+            stopped |= {one.call_id for one in holds.values() if one.managed and not one.killed}
+        if hold is None or call_id is None:
+            continue
+        yield from _suspended(entry, hold, stopped)
+        before = holds.get(call_id)
+        if before is not None and not clock_jumps:
+            yield from _too_early(entry, hold, before)
+        corrected[call_id] += entry.type == "adjustment"
+        if hold.active:
+            holds[call_id] = hold
+        else:
+            holds.pop(call_id, None)
+    for call_id, times in corrected.items():
+        if times > 1:
+            yield f"{row.journal[0].org_id}: {call_id} was corrected {times} times"
+
+
+def _suspended(entry: Entry, hold: Hold, stopped: set[str]) -> Iterator[str]:
+    """The next that becomes of a live call after its org was suspended is its end."""
+    if hold.call_id in stopped:
+        stopped.discard(hold.call_id)
+        by_time = entry.type == "call_kill" and hold.kill_reason in BY_TIME
+        if entry.type == "reservation_extension" or by_time:
+            yield f"{entry.org_id} seq {entry.seq}: {entry.type} after the org was suspended"
+
+
+def _too_early(entry: Entry, hold: Hold, before: Hold) -> Iterator[str]:
+    """A call is not ended for want of money, or for its cap, while its time is paid for."""
+    if entry.type != "call_kill" or hold.kill_reason not in BY_TIME:
+        return
+    paid_until_ms = ends_ms(before, before.opened_ms)
+    if entry.at_ms + SLACK_MS < paid_until_ms:
+        yield f"{entry.org_id} seq {entry.seq}: ended, and was paid until {paid_until_ms}: {entry}"
