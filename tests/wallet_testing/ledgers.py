@@ -66,6 +66,10 @@ class FaultyLedger(MemoryLedger):
         """Let the next commits go wrong, one fault each; None lets one go well."""
         self._faults.extend(faults)
 
+    def forget_faults(self) -> None:
+        """Let all commits go well from now on."""
+        self._faults.clear()
+
     def hold_commits(self) -> None:
         """Let commits wait until `let_commits_go`."""
         self._commits_go.clear()
