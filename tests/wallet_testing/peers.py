@@ -49,6 +49,8 @@ class Decider:
     left_s: list[float] = field(default_factory=list)
     held: list[asyncio.Future[None]] = field(default_factory=list)
     decided: int = 0
+    answered: list[Ask] = field(default_factory=list)
+    cancelled: list[Ask] = field(default_factory=list)
 
     async def serve(self, ask: Ask, timeout_s: float) -> Answer:
         self.asked.append(ask)
@@ -56,21 +58,37 @@ class Decider:
         if self.holds:
             holding: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self.held.append(holding)
-            await holding
+            try:
+                await holding
+            except asyncio.CancelledError:
+                self.cancelled.append(ask)
+                raise
         if self.fails is not None:
             raise self.fails
         self.decided += 1
+        self.answered.append(ask)
         return answer_to(ask, self.padding)
 
     def release(self) -> None:
         """Decide all that is held, in one turn of the event loop."""
         for holding in self.held:
-            holding.set_result(None)
+            if not holding.done():
+                holding.set_result(None)
         self.held.clear()
 
 
 def answer_to(ask: Ask, padding: str = "") -> Answer:
     return Answer(Outcome.CREATED, {"org_id": ask.org_id, "padding": padding})
+
+
+@dataclass
+class Unheard:
+    """The answers that nobody waited for any more."""
+
+    heard: list[tuple[Ask, Answer]] = field(default_factory=list)
+
+    def unheard(self, ask: Ask, answer: Answer) -> None:
+        self.heard.append((ask, answer))
 
 
 @dataclass
@@ -105,10 +123,13 @@ async def answering(
 
 @asynccontextmanager
 async def asking(
-    *, limits: PeerLimits | None = None, secret: bytes = SECRET
+    *,
+    limits: PeerLimits | None = None,
+    secret: bytes = SECRET,
+    unheard: Callable[[Ask, Answer], None] = lambda _ask, _answer: None,
 ) -> AsyncIterator[TcpPeers]:
     """Run the asking end of a node."""
-    peers = TcpPeers(credentials(secret=secret), limits=limits)
+    peers = TcpPeers(credentials(secret=secret), limits=limits, unheard=unheard)
     try:
         yield peers
     finally:
@@ -119,9 +140,22 @@ def looks(count: int) -> list[Ask]:
     return [Look(org_id=f"org-{number}") for number in range(count)]
 
 
-def post(peers: TcpPeers, address: str, *asks: Ask) -> list[asyncio.Task[Answer]]:
+def post(
+    peers: TcpPeers, address: str, *asks: Ask, timeout_s: float = LONG_S
+) -> list[asyncio.Task[Answer]]:
     """Ask all of it in one turn of the event loop."""
-    return [asyncio.create_task(peers.ask(address, ask, timeout_s=LONG_S)) for ask in asks]
+    return [asyncio.create_task(peers.ask(address, ask, timeout_s=timeout_s)) for ask in asks]
+
+
+async def is_of_use(peers: TcpPeers, address: str) -> bool:
+    """Whether another ask is answered; whatever was sent before has arrived by then."""
+    return bool(await peers.ask(address, Look(org_id="later"), timeout_s=LONG_S))
+
+
+async def has_nothing_in_mind(peers: TcpPeers) -> None:
+    """See that no ask is waited for any more, nor remembered: closing waits for both."""
+    async with asyncio.timeout(LONG_S):
+        await peers.close(grace_s=2 * LONG_S)
 
 
 async def raised(task: asyncio.Task[Answer]) -> type[BaseException]:
@@ -145,6 +179,7 @@ class Tap:
         self._passes = asyncio.Event()
         self._passes.set()
         self.connections = 0
+        self.cuts = 0
         self.hangs_up = False
         self.asked: list[Frame] = []
         self.answered: list[Frame] = []
@@ -158,8 +193,13 @@ class Tap:
         """Read no more, and stay connected."""
         self._passes.clear()
 
+    def thaw(self) -> None:
+        """Read on."""
+        self._passes.set()
+
     def cut(self) -> None:
         """Break all connections."""
+        self.cuts += 1
         for writer in self._writers:
             writer.transport.abort()
 
@@ -170,6 +210,10 @@ class Tap:
     def answers(self) -> list[int]:
         """Return how many answers each frame of answers had."""
         return [len(items_of(payload)) for kind, payload in self.answered if kind is Kind.ANSWERS]
+
+    def cancels(self) -> list[int]:
+        """Return how many asks each frame of cancels called off."""
+        return [len(items_of(payload)) for kind, payload in self.asked if kind is Kind.CANCELS]
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

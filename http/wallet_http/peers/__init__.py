@@ -6,6 +6,7 @@ It does not encrypt: run it in a private network, see `handshake`.
 from .client import TcpPeers
 from .connection import PeerLimits
 from .handshake import Credentials
+from .link import Unheard
 from .server import PeerServer, Serve
 
-__all__ = ["Credentials", "PeerLimits", "PeerServer", "Serve", "TcpPeers"]
+__all__ = ["Credentials", "PeerLimits", "PeerServer", "Serve", "TcpPeers", "Unheard"]

@@ -6,12 +6,13 @@ import logging
 from wallet_engine.backoff import Backoff
 from wallet_engine.commands import Ask
 from wallet_engine.errors import PeerUnreachable
+from wallet_engine.journal import Answer
 
 from .asks import AskWriter
 from .connection import PeerLimits
 from .frames import Kind
 from .handshake import Credentials
-from .link import Link, Reply, Waiting
+from .link import Asked, Link, Unheard
 
 PORT_MAX = 65_535
 
@@ -22,17 +23,24 @@ class Channel:
     """Sends asks to one address.  Those of one turn of the event loop travel together."""
 
     def __init__(
-        self, address: str, credentials: Credentials, limits: PeerLimits, writer: AskWriter
+        self,
+        address: str,
+        credentials: Credentials,
+        limits: PeerLimits,
+        *,
+        writer: AskWriter,
+        unheard: Unheard,
     ) -> None:
         self._address = address
         self._credentials = credentials
         self._limits = limits
         self._writer = writer
+        self._unheard = unheard
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
         self._leaving: set[Link] = set()
         self._opening: asyncio.Task[None] | None = None
-        self._outbox: list[Waiting] = []
+        self._outbox: list[Asked] = []
         self._is_poking = False
         self._is_closed = False
         self._backoff = Backoff()
@@ -40,8 +48,8 @@ class Channel:
         self._used_s = self._loop.time()
         self._problem = ""
 
-    def post(self, ask: Ask, timeout_s: float) -> Reply:
-        """Take an ask, and return where its answer will be.
+    def post(self, ask: Ask, timeout_s: float) -> Asked:
+        """Take an ask, and return it with the reply where its answer will be.
 
         Raises:
             PeerUnreachable: it is not sent: the bound is reached, or nobody is there.
@@ -57,9 +65,10 @@ class Channel:
         elif not self._outbox:
             self._loop.call_soon(self._flush)
         now_s = self._used_s = self._loop.time()
-        reply: Reply = self._loop.create_future()
-        self._outbox.append((ask.verb, self._writer.values(ask), now_s + timeout_s, reply))
-        return reply
+        reply: asyncio.Future[Answer] = self._loop.create_future()
+        asked = Asked(ask, self._writer.values(ask), now_s + timeout_s, reply)
+        self._outbox.append(asked)
+        return asked
 
     def poke(self) -> None:
         """Say that leases have changed, once there is a connection."""
@@ -75,9 +84,9 @@ class Channel:
 
     def look(self, now_s: float) -> bool:
         """Give up what is late; return whether the channel is of no more use."""
-        for _, _, due_s, reply in self._outbox:
-            if due_s <= now_s and not reply.done():
-                reply.set_exception(PeerUnreachable("Another node was not reached in time."))
+        for asked in self._outbox:
+            if asked.due_s <= now_s and not asked.reply.done():
+                asked.reply.set_exception(PeerUnreachable("Another node was not reached in time."))
         links = self._links()
         for link in links:
             link.expire(now_s)
@@ -120,9 +129,9 @@ class Channel:
     def _fail(self, text: str) -> None:
         """Tell those whose asks were not sent."""
         outbox, self._outbox = self._outbox, []
-        for _, _, _, reply in outbox:
-            if not reply.done():
-                reply.set_exception(PeerUnreachable(text))
+        for asked in outbox:
+            if not asked.reply.done():
+                asked.reply.set_exception(PeerUnreachable(text))
 
     # --- connecting ---------------------------------------------------------------------------
 
@@ -143,7 +152,7 @@ class Channel:
         self._opening = self._loop.create_task(self._open(), name=f"wallet-peer-{self._address}")
 
     async def _open(self) -> None:
-        link = Link(self._credentials, self._limits, self._left)
+        link = Link(self._credentials, self._limits, left=self._left, unheard=self._unheard)
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 host, port = _host_and_port(self._address)

@@ -41,6 +41,10 @@ CODES: Final[Mapping[str | None, RefusalCode | None]] = MappingProxyType(
     {None: None, **{str(it): it for it in RefusalCode}}
 )
 
+CANCELLED: Final = "cancelled"
+"""What became of an ask that was cancelled before it was answered: nobody waits for it.  To one
+who does, it would mean nothing."""
+
 Item = Sequence[Any]
 """A number, and what goes with it."""
 
@@ -112,6 +116,11 @@ def error_item(number: int, error: BaseException) -> Item:
             told = [getattr(error, part) for part in parts] or [str(error)]
             return (number, kind.__name__, *(_sayable(text) for text in told))
     return (number, errors.PeerLost.__name__, "the other node failed")
+
+
+def cancelled_item(number: int) -> Item:
+    """Return what says that an ask was cancelled as its asker wished."""
+    return (number, CANCELLED)
 
 
 def answer_of(item: Item) -> Answer | errors.WalletError:

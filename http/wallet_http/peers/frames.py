@@ -30,7 +30,12 @@ class Kind(IntEnum):
     PONG = 8
     POKE = 9
     LEAVING = 10
+    CANCELS = 11
 
+
+HEARS_CANCELS = b"\x01"
+"""What a server says by its first PONG if it understands CANCELS; an older client does not read
+it.  It may say more behind it one day.  To an older server, none are sent: it would hang up."""
 
 KINDS = {int(kind): kind for kind in Kind}
 

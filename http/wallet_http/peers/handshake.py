@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 
 VERSION = 1
-"""Of frames and handshake; what asks may hold is told by the table of asks."""
+"""Of frames and handshake; what asks may hold is told by the table of asks, and what else a server
+understands by its first PONG: nodes of two of these versions cannot speak with each other."""
 
 NONCE_BYTES = 32
 SECRET_BYTES_MIN = 16

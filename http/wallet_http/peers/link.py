@@ -3,19 +3,37 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from wallet_engine.commands import Ask
 from wallet_engine.errors import DeadlinePassed, InvalidCommand, PeerLost, PeerUnreachable
 from wallet_engine.journal import Answer
 
 from .asks import LEFT_MS_MAX, table
-from .codec import Item, Unreadable, answer_of, items_of
+from .codec import Item, Unreadable, answer_of, document_of, items_of
 from .connection import Connection, PeerLimits
-from .frames import FRAME_BYTES_MAX, BadFrame, Kind
+from .frames import FRAME_BYTES_MAX, HEARS_CANCELS, BadFrame, Kind
 from .handshake import NONCE_BYTES, ClientHandshake, Credentials
 
 Reply = asyncio.Future[Answer]
-Waiting = tuple[str, tuple[object, ...], float, Reply]
-"""An ask that is not yet sent: verb, values, deadline in seconds of the event loop, reply."""
+Unheard = Callable[[Ask, Answer], None]
+"""Hears of an answer that nobody waits for any more; it is `wallet_engine.ports.Unheard`."""
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """An ask on its way, the values that are sent of it, and who waits for it until when.
+
+    Once it is sent it has a `link` and a `number` there.  One whose `reply` is done before the
+    answer is there has nobody any more who waits.
+    """
+
+    ask: Ask
+    values: tuple[object, ...]
+    due_s: float
+    reply: Reply
+    link: "Link | None" = None
+    number: int = 0
 
 
 class Link(Connection):
@@ -23,11 +41,17 @@ class Link(Connection):
 
     `ready` tells when asks may be sent, or that they never may; `over` when all has ended.  `left`
     hears once that no more may be sent: the other node leaves, or is gone; the reason is empty
-    where all is in order.
+    where all is in order.  `unheard` hears of each answer that comes after its asker has stopped
+    waiting; it must not raise.
     """
 
     def __init__(
-        self, credentials: Credentials, limits: PeerLimits, left: "Callable[[Link, str], None]"
+        self,
+        credentials: Credentials,
+        limits: PeerLimits,
+        *,
+        left: "Callable[[Link, str], None]",
+        unheard: Unheard,
     ) -> None:
         super().__init__(limits)
         self.ready: asyncio.Future[str] = self.loop.create_future()
@@ -35,8 +59,11 @@ class Link(Connection):
         self._handshake = ClientHandshake(credentials, secrets.token_bytes(NONCE_BYTES))
         self._token = ""
         self._left: Callable[[Link, str], None] | None = left
+        self._unheard = unheard
         self._number = 0
-        self._pending: dict[int, tuple[Reply, float]] = {}
+        self._pending: dict[int, Asked] = {}
+        self._cancels: list[int] = []
+        self._hears_cancels = False
         self._is_begun = False
         self._is_closing = False
 
@@ -50,24 +77,36 @@ class Link(Connection):
         """Whether asks may be sent now."""
         return self._left is not None and not self._is_closing and not self.transport.is_closing()
 
-    def ask(self, waiting: Sequence[Waiting]) -> None:
+    def ask(self, waiting: Sequence[Asked]) -> None:
         """Send asks in one frame; of those whose caller has left or is late, none."""
         now_s = self.loop.time()
         items: list[Item] = []
         number = self._number
-        for verb, values, deadline_s, reply in waiting:
-            if reply.done():
+        for asked in waiting:
+            if asked.reply.done():
                 continue
-            left_ms = int((deadline_s - now_s) * 1000)
+            left_ms = int((asked.due_s - now_s) * 1000)
             if left_ms <= 0:
-                reply.set_exception(PeerUnreachable("No time is left to ask another node."))
+                asked.reply.set_exception(PeerUnreachable("No time is left to ask another node."))
                 continue
             number += 1
-            self._pending[number] = (reply, deadline_s)
-            items.append((number, min(left_ms, LEFT_MS_MAX), verb, values))
+            asked.link, asked.number = self, number
+            self._pending[number] = asked
+            items.append((number, min(left_ms, LEFT_MS_MAX), asked.ask.verb, asked.values))
         self._number = number
         if items:
             self.send_items(Kind.ASKS, items, self._not_said)
+
+    def call_off(self, number: int) -> None:
+        """Tell the other node, with all others of this turn, that nobody waits for this answer.
+
+        The ask stays in mind until it is heard what became of it, or the connection ends.
+        """
+        if not self._hears_cancels or number not in self._pending:
+            return
+        if not self._cancels:
+            self.loop.call_soon(self._flush_cancels)
+        self._cancels.append(number)
 
     def close_when_done(self) -> None:
         """Send no more, and close once all is answered."""
@@ -75,14 +114,11 @@ class Link(Connection):
         self._close_if_done()
 
     def expire(self, now_s: float) -> None:
-        """Give up what has had no answer in time."""
-        late = [number for number, (_, due_s) in self._pending.items() if due_s <= now_s]
-        for number in late:
-            reply, _ = self._pending.pop(number)
-            if not reply.done():
-                reply.set_exception(DeadlinePassed("Another node has not answered in time."))
-        if late:
-            self._close_if_done()
+        """Call off what has had no answer in time."""
+        for number, asked in self._pending.items():
+            if asked.due_s <= now_s and not asked.reply.done():
+                asked.reply.set_exception(DeadlinePassed("Another node has not answered in time."))
+                self.call_off(number)
 
     def give_up(self) -> None:
         """End what is not ready."""
@@ -99,7 +135,7 @@ class Link(Connection):
             case Kind.ANSWERS if self.ready.done():
                 self._hear(payload)
             case Kind.PONG:
-                pass
+                self._hears_cancels |= payload.startswith(HEARS_CANCELS)
             case Kind.LEAVING if self.ready.done():
                 self._leave("")
                 self.close_when_done()
@@ -120,45 +156,53 @@ class Link(Connection):
             self.send(Kind.PING)
 
     def ended(self, reason: str) -> None:
-        """See `Connection`; what has no answer now may have been decided."""
+        """See `Connection`; what has no answer now may have been decided.
+
+        What nobody waits for is forgotten: nobody can know any more.
+        """
         if not self.ready.done():
             told = reason or "it hung up during the handshake: is its secret another one?"
             self.ready.set_exception(PeerUnreachable(told))
             self.ready.exception()  # who connects may have stopped waiting
-        pending, self._pending = self._pending, {}
-        if not pending and self._is_closing:
+        replies = [it.reply for it in self._pending.values() if not it.reply.done()]
+        self._pending.clear()
+        if not replies and self._is_closing:
             reason = ""
-        elif pending and not reason:
+        elif replies and not reason:
             reason = "it hung up"
-        for reply, _ in pending.values():
-            if not reply.done():
-                reply.set_exception(PeerLost(f"Another node was lost: {reason}"))
+        for reply in replies:
+            reply.set_exception(PeerLost(f"Another node was lost: {reason}"))
         self._leave(reason)
         self.over.set_result(None)
 
     def _hear(self, payload: bytes) -> None:
         for item in items_of(payload):
-            found = self._pending.pop(item[0], None)
-            if found is None:
-                continue  # it came too late
-            reply, _ = found
-            if reply.done():
-                continue  # its caller has left
+            asked = self._pending.pop(item[0], None)
+            if asked is None:
+                continue  # nobody has asked by this number
             try:
                 answer = answer_of(item)
             except Unreadable as error:  # a newer node may have words for what only it knows
-                reply.set_exception(PeerLost(f"Another node's answer means nothing here: {error}"))
-                continue
-            if isinstance(answer, Answer):
-                reply.set_result(answer)
+                answer = PeerLost(f"Another node's answer means nothing here: {error}")
+            if asked.reply.done():  # whoever asked has stopped waiting
+                if isinstance(answer, Answer):
+                    self._unheard(asked.ask, answer)
+            elif isinstance(answer, Answer):
+                asked.reply.set_result(answer)
             else:
-                reply.set_exception(answer)
+                asked.reply.set_exception(answer)
         if self._is_closing:
             self._close_if_done()
 
     def _not_said(self, item: Item, problem: str) -> None:
-        reply, _ = self._pending.pop(item[0])
+        reply = self._pending.pop(item[0]).reply
         reply.set_exception(InvalidCommand("body", f"cannot be sent to another node: {problem}"))
+
+    def _flush_cancels(self) -> None:
+        """Call off all of this turn; what has been answered since means nothing there."""
+        items = [(number,) for number in self._cancels]
+        self._cancels.clear()
+        self.send(Kind.CANCELS, document_of(items))
 
     def _leave(self, reason: str) -> None:
         if self._left is not None:

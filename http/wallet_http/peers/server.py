@@ -1,6 +1,8 @@
 """The answering end: asks of other nodes are decided here, and their answers go back together.
 
-An ask that was taken is decided, whether or not anybody waits for it any more.
+If whoever asked says that it has stopped waiting, the one who serves the ask here is cancelled, as
+the caller of a node would be; what that means for the decision is not known here.  An ask whose
+connection broke is served to its end.
 """
 
 import asyncio
@@ -14,13 +16,22 @@ from wallet_engine.errors import Overloaded, PeerLost, PeerUnreachable, WalletEr
 from wallet_engine.journal import Answer
 
 from .asks import AskReader
-from .codec import Item, Unreadable, answer_item, error_item, items_of, value_of
+from .codec import (
+    Item,
+    Unreadable,
+    answer_item,
+    cancelled_item,
+    error_item,
+    items_of,
+    value_of,
+)
 from .connection import Connection, PeerLimits
-from .frames import FRAME_BYTES_MAX, BadFrame, Kind
+from .frames import FRAME_BYTES_MAX, HEARS_CANCELS, BadFrame, Kind
 from .handshake import NONCE_BYTES, Credentials, HandshakeFailed, ServerHandshake
 
 Serve = Callable[[Ask, float], Awaitable[Answer]]
-"""Decides an ask within so many seconds.  A future that it returns is spared a task."""
+"""Decides an ask within so many seconds.  A future that it returns is spared a task.  Either is
+cancelled when nobody waits for it any more."""
 
 UNPROVEN_MAX = 64
 """Connections that have not proven anything yet; each has a second for it."""
@@ -122,6 +133,8 @@ class Session(Connection):
         self._hurry: asyncio.TimerHandle | None = None
         self._asks: AskReader | None = None
         self._open: dict[int, asyncio.Future[Answer]] = {}
+        self._unwanted: set[int] = set()
+        """The open ones that were cancelled because nobody waits for them."""
         self._answers: list[Item] = []
         self._is_leaving = False
         self._has_complained = False
@@ -151,6 +164,8 @@ class Session(Connection):
         match kind:
             case Kind.ASKS:
                 self._take(payload)
+            case Kind.CANCELS:
+                self._cancel(payload)
             case Kind.PING:
                 self.send(Kind.PONG)
             case Kind.POKE:
@@ -199,6 +214,7 @@ class Session(Connection):
         self.token = token
         self.reader.payload_bytes_max = FRAME_BYTES_MAX
         self.send(Kind.WELCOME, welcome)
+        self.send(Kind.PONG, HEARS_CANCELS)
         log.info("Node %s is connected, and may ask", token)
 
     # --- asks and answers ---------------------------------------------------------------------
@@ -226,9 +242,22 @@ class Session(Connection):
                 self._open[number] = work
                 work.add_done_callback(partial(self._decided, number))
 
+    def _cancel(self, payload: bytes) -> None:
+        for number, *_ in items_of(payload):
+            work = self._open.get(number)
+            if work is None or number in self._unwanted:
+                continue  # the answer is on its way, or will be
+            self._unwanted.add(number)
+            work.cancel()
+
     def _decided(self, number: int, work: "asyncio.Future[Answer]") -> None:
         del self._open[number]
-        if work.cancelled():
+        is_unwanted = number in self._unwanted
+        if is_unwanted:
+            self._unwanted.remove(number)
+        if work.cancelled() and is_unwanted:
+            self._say(cancelled_item(number))
+        elif work.cancelled():
             self._say(error_item(number, PeerLost("The other node stopped.")))
         elif (error := work.exception()) is not None:
             self._say(self._error_item(number, error))

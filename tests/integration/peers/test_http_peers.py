@@ -6,7 +6,6 @@ import pytest
 
 from wallet_engine.commands import Ask
 from wallet_engine.errors import (
-    DeadlinePassed,
     InvalidCommand,
     NotMine,
     PeerLost,
@@ -154,7 +153,7 @@ async def test_a_poke_may_get_lost() -> None:
         peers.poke("nowhere")
 
 
-# --- deadlines and callers who leave -------------------------------------------------------------
+# --- the time that is left --------------------------------------------------------------------
 
 
 async def test_the_time_that_is_left_travels_along() -> None:
@@ -176,49 +175,3 @@ async def test_an_ask_without_time_is_not_sent() -> None:
         await peers.ask(at(server.port), look(org_id="later"), timeout_s=LONG_S)
 
     assert decider.asked == [look(org_id="later")]
-
-
-async def test_an_ask_without_an_answer_ends_at_its_deadline() -> None:
-    """It was sent, so only a retry tells what became of it; a late answer is dropped."""
-    decider = Decider(holds=True)
-    async with answering(decider.serve) as server, asking() as peers:
-        with pytest.raises(DeadlinePassed):
-            await peers.ask(at(server.port), look(), timeout_s=0.2)
-        decider.holds = False
-        decider.release()
-        assert await peers.ask(at(server.port), look(org_id="later"), timeout_s=LONG_S)
-
-        assert decider.decided == 2
-
-
-async def test_a_cancelled_caller_cancels_no_decision() -> None:
-    """The answer that nobody waits for is dropped, and the connection stays."""
-    decider = Decider(holds=True)
-    async with (
-        answering(decider.serve) as server,
-        tapped(server.port) as tap,
-        asking() as peers,
-    ):
-        [task] = post(peers, tap.address, look())
-        await until(lambda: decider.held)
-        task.cancel()
-        assert await raised(task) is asyncio.CancelledError
-        decider.holds = False
-        decider.release()
-        await peers.ask(tap.address, look(org_id="later"), timeout_s=LONG_S)
-
-        assert decider.decided == 2
-        assert tap.connections == 1
-
-
-async def test_who_is_cancelled_in_the_turn_of_its_ask_asks_nothing() -> None:
-    """Nothing has been sent by then."""
-    decider = Decider()
-    async with answering(decider.serve) as server, asking() as peers:
-        await peers.ask(at(server.port), look(), timeout_s=LONG_S)
-        [task] = post(peers, at(server.port), charge(5))
-        asyncio.get_running_loop().call_soon(task.cancel)
-        assert await raised(task) is asyncio.CancelledError
-        await peers.ask(at(server.port), look(), timeout_s=LONG_S)
-
-    assert decider.asked == [look(), look()]

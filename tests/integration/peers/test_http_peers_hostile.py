@@ -88,6 +88,7 @@ async def test_a_handshake_cannot_be_replayed() -> None:
     [
         frame(Kind.ASKS, b'[[1,1000,"look",["org-1"]]]'),
         frame(Kind.TABLE, b"{}"),
+        frame(Kind.CANCELS, b"[[1]]"),
         frame(Kind.POKE),
         frame(Kind.PING),
         frame(Kind.PROOF),
@@ -152,6 +153,8 @@ async def test_a_port_that_is_only_looked_at_is_no_event(caplog: pytest.LogCaptu
         frame(Kind.ASKS, b"[" * 100_000),
         frame(Kind.ASKS, b"\xff\xfe"),
         frame(Kind.ASKS, b'[["1",1000,"look",["org-1"]]]'),
+        frame(Kind.CANCELS, b"[1]"),
+        frame(Kind.CANCELS, b'[["1"]]'),
         frame(Kind.TABLE, b"5"),
         frame(Kind.TABLE, b'{"look":5}'),
         frame(Kind.ANSWERS, b"[]"),
