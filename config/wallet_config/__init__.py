@@ -1,5 +1,6 @@
 """What an operator may set: read once, checked, frozen, and handed on as values."""
 
+from .cluster import ClusterSettings
 from .edge import AuthSettings, HttpSettings, VapiHmacSettings, VapiSettings
 from .engine import DefaultsSettings, EngineSettings, NodeSettings
 from .settings import LogSettings, Settings, SettingsError, load_settings
@@ -7,6 +8,7 @@ from .stores import PostgresSettings, RedisSettings
 
 __all__ = [
     "AuthSettings",
+    "ClusterSettings",
     "DefaultsSettings",
     "EngineSettings",
     "HttpSettings",

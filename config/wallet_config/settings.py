@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableValue
 
+from .cluster import ClusterSettings
 from .edge import AuthSettings, HttpSettings, VapiSettings
 from .engine import DefaultsSettings, EngineSettings, NodeSettings
 from .group import Group
@@ -70,6 +71,9 @@ class Settings(BaseSettings):
         default_factory=PostgresSettings, description="The database."
     )
     redis: RedisSettings = Field(default_factory=RedisSettings, description="The leases.")
+    cluster: ClusterSettings = Field(
+        default_factory=ClusterSettings, description="The way between nodes."
+    )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Tokens.")
     vapi: VapiSettings = Field(default_factory=VapiSettings, description="Vapi's requests.")
     defaults: DefaultsSettings = Field(
@@ -101,6 +105,15 @@ class Settings(BaseSettings):
         if parts.scheme not in {"https", "http"} or not parts.netloc or parts.query:
             raise ValueError("must be an address such as https://wallet.example.com")
         return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _nodes_know_each_other(self) -> Self:
+        if self.redis.url is not None and self.cluster.secret is None:
+            raise ValueError(
+                "with WALLET_REDIS__URL nodes share the wallets, and prove to each other who they"
+                " are: set WALLET_CLUSTER__SECRET, the same on all nodes (openssl rand -base64 24)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _production_is_guarded(self) -> Self:

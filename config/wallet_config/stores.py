@@ -70,6 +70,11 @@ class RedisSettings(Group):
     url: SecretStr | None = Field(
         default=None, description="redis:// or rediss://; unset: this node owns every wallet."
     )
+    prefix: str = Field(
+        default="wallet",
+        pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+        description="Begins the name of every key there: one for each cluster that shares a Redis.",
+    )
 
     @field_validator("url")
     @classmethod

@@ -28,44 +28,32 @@ from wallet_engine.settings import Settings as WalletSettings
 from wallet_persistence.directory import PostgresDirectory
 from wallet_persistence.fleet import PostgresFleet
 from wallet_persistence.history import PostgresHistory
+from wallet_persistence.leases import RedisLeases
 from wallet_persistence.ledger import PostgresLedger
 from wallet_persistence.postgres import Access, open_pool
 from wallet_persistence.recorder import PostgresRecorder
 from wallet_persistence.survey import survey
 from wallet_persistence.verify import PASSING, verify
 
-from .admin import ORG_ROUTES
 from .auth import OneKey
-from .billing import BILLING_ROUTES
 from .effects import Following
 from .listener import Listener
 from .logs import DecisionLog
-from .mappings import MAPPING_ROUTES
+from .membership import Membership, Where
 from .metrics import PrometheusStats
-from .openapi import DOCUMENT, OPENAPI_ROUTES, Document
-from .operations import HEALTH, OPEN_ROUTES, OPERATIONS_ROUTES, Health
+from .openapi import DOCUMENT, Document
+from .operations import HEALTH, OPEN_ROUTES, Health
 from .options import AuthOptions, EdgeOptions, VapiHmacOptions, VapiOptions
 from .providers.control_urls import ControlUrls
 from .providers.simulated import SimulatedControl
 from .providers.vapi_control import VapiControl
+from .routes import ROUTES
 from .routing import Route
 from .running import ended, follow, follow_once, patiently, settle_memory
 from .server import make_app
 from .services import Services
 from .survey import Survey
-from .v1 import V1_ROUTES
-from .vapi import VAPI_ROUTES
 from .version import program_version
-
-ROUTES: tuple[Route, ...] = (
-    *V1_ROUTES,
-    *VAPI_ROUTES,
-    *BILLING_ROUTES,
-    *ORG_ROUTES,
-    *MAPPING_ROUTES,
-    *OPERATIONS_ROUTES,
-    *OPENAPI_ROUTES,
-)
 
 BALANCER_S = 2.0
 """How long a balancer may take to see that this node is not ready any more, in production."""
@@ -117,14 +105,18 @@ class Program:
             await patiently(self._start, self._open.aclose, self.settings.postgres.start_patience_s)
         except WalletError as error:
             raise StartError(str(error)) from error
+        except OSError as error:  # of our own sockets: the stores' are told as `WalletError`
+            raise StartError(f"cannot listen: {error.strerror}") from error
 
     async def stop(self) -> None:
-        """End in order: no more requests, what was decided becomes durable, connections close."""
+        """End in order: no more requests, hand over, let become durable, close connections."""
         self.health.draining = True
         if self.settings.environment == "production":
             await asyncio.sleep(BALANCER_S)
         for listener in self._listeners:
             await listener.stop_listening()
+        if (cluster := self.services.cluster) is not None:
+            await cluster.hand_over()
         await self._open.aclose()
 
     async def _start(self) -> None:
@@ -132,12 +124,8 @@ class Program:
         await check_database(self._dsn)
         boot_id = secrets.token_hex(8)
         access = access_of(settings, self._dsn, boot_id)
-        postgres = settings.postgres
-        pool = await open_pool(
-            access,
-            connections_min=postgres.pool_connections_min,
-            connections_max=postgres.pool_connections_max,
-        )
+        low, high = settings.postgres.pool_connections_min, settings.postgres.pool_connections_max
+        pool = await open_pool(access, connections_min=low, connections_max=high)
         opened.push_async_callback(pool.close)
         ledger = PostgresLedger(access)
         opened.push_async_callback(ledger.close)
@@ -163,12 +151,16 @@ class Program:
             defaults=options.defaults,
             limits=limits_of(settings),
         )
+        cluster = await self._cluster(node, stats)
         await node.start()
         opened.push_async_callback(node.stop, grace_s=settings.http.shutdown_grace_s)
         opened.push_async_callback(endings.stop)
         fleet = Fleet(node=node, store=PostgresFleet(pool))
         await fleet.start()
         opened.push_async_callback(fleet.stop)
+        if cluster is not None:
+            opened.push_async_callback(cluster.leave)
+            await cluster.join()
         calls = Calls(
             node=node,
             history=history,
@@ -192,6 +184,7 @@ class Program:
             recorder=urls,
             clock=clock,
             options=options,
+            cluster=cluster,
         )
         await self._listen()
         warn_of(settings)
@@ -203,6 +196,28 @@ class Program:
         session = aiohttp.ClientSession()
         self._open.push_async_callback(session.close)
         return VapiControl(session=session, urls=urls, options=options.vapi)
+
+    async def _cluster(self, node: Node, stats: PrometheusStats) -> Membership | None:
+        """Prepare the node to share the wallets with others, if there is a Redis for it."""
+        redis, own = self.settings.redis, self.settings.cluster
+        if redis.url is None:
+            return None
+        try:
+            leases = RedisLeases(redis.url.get_secret_value(), prefix=redis.prefix)
+        except ValueError as error:
+            raise StartError(f"WALLET_REDIS__URL cannot be used: {error}") from None
+        self._open.push_async_callback(leases.close)
+        where = Where(
+            host=own.host,
+            port=own.port,
+            address=own.address or "",
+            secret=_revealed(own.secret).encode(),
+        )
+        cluster = Membership(node=node, leases=leases, where=where)
+        self._open.push_async_callback(cluster.close)
+        await cluster.listen()
+        stats.watch_leases(cluster.ownership.counts)
+        return cluster
 
     def _in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"wallet-{name}")
@@ -231,10 +246,7 @@ class Program:
             reuse_port=http.reuse_port,
         )
         self._open.push_async_callback(listener.close)
-        try:
-            await listener.start()
-        except OSError as error:
-            raise StartError(f"cannot listen on {http.host}:{port}: {error.strerror}") from error
+        await listener.start()
         self._listeners.append(listener)
 
 
@@ -282,20 +294,9 @@ def access_of(settings: Settings, dsn: str, boot_id: str) -> Access:
 
 def limits_of(settings: Settings) -> Limits:
     """Return the bounds of the node."""
-    engine = settings.engine
-    return Limits(
-        mailbox_per_wallet=engine.mailbox_per_wallet,
-        undurable_per_wallet=engine.undurable_per_wallet,
-        undurable_per_node=engine.undurable_per_node,
-        wallets_max=engine.wallets_max,
-        remembered_keys=engine.remembered_keys_per_wallet,
-        activation_batch=engine.activation_batch,
-        tenure_ms=engine.tenure_ms,
-        batch_wallets=engine.batch_wallets,
-        batch_entries=engine.batch_entries,
-        batch_entries_per_wallet=engine.batch_entries_per_wallet,
-        sweep_s=engine.sweep_s,
-    )
+    values = settings.engine.model_dump()
+    values["remembered_keys"] = values.pop("remembered_keys_per_wallet")
+    return Limits(**values)
 
 
 def options_of(settings: Settings) -> EdgeOptions:
@@ -316,14 +317,8 @@ def options_of(settings: Settings) -> EdgeOptions:
 
 
 def _auth_options_of(auth: AuthSettings) -> AuthOptions:
-    options = AuthOptions(
-        jwt_secret=_revealed(auth.jwt_secret),
-        jwt_public_key=auth.jwt_public_key or "",
-        jwks_url=auth.jwks_url or "",
-        audience=auth.audience or "",
-        issuer=auth.issuer or "",
-        leeway_s=auth.leeway_s,
-    )
+    given = auth.model_dump(exclude={"jwt_secret"}, exclude_none=True)
+    options = AuthOptions(jwt_secret=_revealed(auth.jwt_secret), **given)
     try:
         OneKey(options)
     except ValueError as error:

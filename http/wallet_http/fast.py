@@ -41,6 +41,7 @@ class WholeResponse(web.Response):
             or not isinstance(body, bytes)
             or request.version != HttpVersion11
             or not request.keep_alive
+            or self._keep_alive is False
             or request.method == "HEAD"
         ):
             return await super().prepare(request)
@@ -122,6 +123,8 @@ class FastServer:
         self._body_max_bytes = body_max_bytes
         self._refuse = refuse
         self._shortcuts = _shortcuts(app)
+        self.is_leaving = False
+        """Each connection is closed after its next answer: its client asks elsewhere then."""
 
     def server(self, *, keepalive_s: float) -> web.Server:
         """Return the server, for the running event loop."""
@@ -155,7 +158,10 @@ class FastServer:
             found.freeze()
         request._match_info = found  # noqa: SLF001  # as the application does; has no setter
         handler = _expecting(found) if "Expect" in request.headers else found.handler
-        return await self._middleware(request, handler)
+        response = await self._middleware(request, handler)
+        if self.is_leaving and not response.prepared:
+            response.force_close()
+        return response
 
 
 def _expecting(found: web.UrlMappingMatchInfo) -> Handler:

@@ -32,6 +32,7 @@ class Listener:
         self._wanted_port = port
         self._reuse_port = reuse_port
         self._grace_s = grace_s
+        self._front: FastServer | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
 
@@ -51,7 +52,9 @@ class Listener:
         self._app.on_startup.freeze()
         await self._app.startup()
         self._app.freeze()
-        front = FastServer(self._app, body_max_bytes=self._body_max_bytes, refuse=unserved)
+        front = self._front = FastServer(
+            self._app, body_max_bytes=self._body_max_bytes, refuse=unserved
+        )
         runner = web.ServerRunner(
             front.server(keepalive_s=KEEPALIVE_S), shutdown_timeout=self._grace_s
         )
@@ -67,7 +70,9 @@ class Listener:
         await self._site.start()
 
     async def stop_listening(self) -> None:
-        """Take no new connections; those that are open are served on."""
+        """Take no new connections; those that are open are closed after their next answer."""
+        if self._front is not None:
+            self._front.is_leaving = True
         if self._site is not None:
             await self._site.stop()
             self._site = None

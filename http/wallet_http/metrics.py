@@ -16,9 +16,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from wallet_engine.cluster.ownership import LeaseCounts
 from wallet_engine.commands import CALL_DEDUCTION, AssetType, CreditType
 from wallet_engine.node import NodeCounts
 from wallet_engine.wallet import Entry, HoldStatus
@@ -166,6 +167,10 @@ class PrometheusStats:
         """Show, at each scrape, what there is on this node and what was last surveyed."""
         self.registry.register(_Present(counts, survey))
 
+    def watch_leases(self, counts: Callable[[], LeaseCounts]) -> None:
+        """Show, at each scrape, how it stands with the leases of this node."""
+        self.registry.register(_OfLeases(counts))
+
     def exposition(self) -> bytes:
         """Return all metrics in the format of Prometheus."""
         return generate_latest(self.registry)
@@ -212,3 +217,27 @@ class _Present(Collector):
         for status in HoldStatus:
             holds.add_metric([str(status)], float(survey.holds.get(status, 0)))
         yield holds
+
+
+class _OfLeases(Collector):
+    """How it stands with the leases, read when it is asked for."""
+
+    def __init__(self, counts: Callable[[], LeaseCounts]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        """Return what there is now, and what happened since the start."""
+        counts = self._counts()
+        for name, text, value in (
+            ("wallet_lease_shards", "Shards that are this node's.", counts.shards),
+            ("wallet_lease_fresh_shards", "Those that nobody else can hold.", counts.fresh),
+            ("wallet_cluster_nodes", "Nodes that live, as this one sees it.", counts.nodes),
+            ("wallet_leases_reachable", "1 if Redis answered last.", int(counts.reachable)),
+        ):
+            yield GaugeMetricFamily(name, text, value=float(value))
+        for name, text, value in (
+            ("wallet_lease_gained", "Shards that became this node's.", counts.gained),
+            ("wallet_lease_handed_over", "Shards given to other nodes.", counts.handed_over),
+            ("wallet_lease_lost", "Shards that others took.", counts.lost),
+        ):
+            yield CounterMetricFamily(name, text, value=float(value))

@@ -1,14 +1,15 @@
 """What operators and balancers look at: health, readiness, metrics, queues.
 
 Readiness is about this process alone.  Were it to fail with the database, a balancer would take
-every node away, and callers would hear its error page where `on_unavailable` has an answer.
+every node away, and callers would hear its error page where `on_unavailable` has an answer.  A
+node that shares the wallets with others is ready once it has joined them, see `membership`.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NotRequired
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -84,7 +85,7 @@ class NodeHealth(TypedDict):
 
 
 class ServicesHealth(TypedDict):
-    """What works; `redis` is null where there is none."""
+    """What works; `redis`: whether the leases are reached, null where there are none."""
 
     database: bool
     redis: bool | None
@@ -115,9 +116,10 @@ class HealthAnswer(TypedDict):
 
 
 class LiveAnswer(TypedDict):
-    """Whether this process lives, or may be sent requests."""
+    """Whether this process lives, or may be sent requests; if not, what it waits for."""
 
     status: str
+    problem: NotRequired[str]
 
 
 class QueueStatsAnswer(TypedDict):
@@ -134,14 +136,17 @@ async def health(request: web.Request) -> web.Response:
     database = await own.database() and counts.ledger_ok
     queue = own.queue()
     keeping_up = queue["failed"] == 0
-    status = "ok" if keeping_up and not own.draining else "degraded"
+    cluster = services.cluster
+    redis = None if cluster is None else cluster.ownership.counts().reachable
+    as_usual = keeping_up and redis is not False and not own.draining
+    status = "ok" if as_usual else "degraded"
     if not database:
         status = "down"
     body = {
         "status": status,
         "services": {
             "database": database,
-            "redis": None,
+            "redis": redis,
             "backgroundJobs": True,
             "webhookQueue": keeping_up,
         },
@@ -166,9 +171,13 @@ async def live(_request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Say whether this node may be sent requests: until it shuts down."""
+    """Say whether this node may be sent requests: since it has joined, until it shuts down."""
     if request.app[HEALTH].draining:
         return json_response({"status": "draining"}, HTTPStatus.SERVICE_UNAVAILABLE)
+    cluster = request.app[SERVICES].cluster
+    if cluster is not None and not cluster.has_joined:
+        waits = {"status": "joining", "problem": cluster.problem or "No look at the leases yet."}
+        return json_response(waits, HTTPStatus.SERVICE_UNAVAILABLE)
     return json_response({"status": "ok"})
 
 

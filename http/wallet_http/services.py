@@ -10,6 +10,7 @@ from wallet_engine.fleet import Fleet
 from wallet_engine.node import Node
 from wallet_engine.ports import Clock, DirectoryStore, History, Recorder
 
+from .membership import Membership
 from .options import EdgeOptions
 
 
@@ -26,6 +27,8 @@ class Services:
     recorder: Recorder
     clock: Clock
     options: EdgeOptions
+    cluster: Membership | None = None
+    """This node among others; None: it is alone."""
 
 
 SERVICES = web.AppKey("SERVICES", Services)

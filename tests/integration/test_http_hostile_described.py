@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wallet_http.compose import ROUTES
+from wallet_http.routes import ROUTES
 from wallet_testing.described import Described
 from wallet_testing.digest import findings
 from wallet_testing.fuzzing import Run

@@ -126,6 +126,15 @@ def test_a_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("WALLET_POSTGRES__LOCK_TIMEOUT_MS", "5001", "must not be above"),
         ("WALLET_POSTGRES__POOL_CONNECTIONS_MIN", "9", "must not be above"),
         ("WALLET_REDIS__URL", "http://x", "redis://"),
+        ("WALLET_REDIS__URL", "redis://cache", "set WALLET_CLUSTER__SECRET"),
+        ("WALLET_REDIS__PREFIX", "{wallet}", "pattern"),
+        ("WALLET_CLUSTER__SECRET", "x" * 15, "at least 16 bytes"),
+        ("WALLET_CLUSTER__HOST", "0.0.0.0", "set WALLET_CLUSTER__ADDRESS"),  # noqa: S104  # not bound
+        ("WALLET_CLUSTER__ADDRESS", "node-1", "must be host:port"),
+        ("WALLET_CLUSTER__ADDRESS", "node-1:0", "must be host:port"),
+        ("WALLET_CLUSTER__ADDRESS", "node-1:65536", "must be host:port"),
+        ("WALLET_CLUSTER__ADDRESS", "http://node-1:7420", "must be host:port"),
+        ("WALLET_CLUSTER__ADDRESS", "0.0.0.0:7420", "nobody can connect there"),
         ("WALLET_ENGINE__BATCH_ENTRIES_PER_WALLET", "513", "must not be above"),
         ("WALLET_ENGINE__UNDURABLE_PER_WALLET", "65537", "must not be above"),
         ("WALLET_DEFAULTS__CAP_POLICY", "none", "affordable"),
@@ -141,6 +150,23 @@ def test_a_wrong_variable_is_refused(
         load(monkeypatch, **{name: value})
 
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["node-1:7420", "10.0.0.7:1", "[fd00::7]:65535"])
+def test_where_other_nodes_find_this_one(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """With an address of its own a node may listen everywhere."""
+    everywhere = {"WALLET_CLUSTER__HOST": "0.0.0.0", "WALLET_CLUSTER__ADDRESS": address}  # noqa: S104  # not bound
+
+    assert load(monkeypatch, **everywhere).cluster.address == address
+
+
+def test_a_node_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address of a Redis and a secret are enough."""
+    settings = load(monkeypatch, WALLET_REDIS__URL="redis://cache", WALLET_CLUSTER__SECRET="x" * 16)
+
+    assert (settings.cluster.host, settings.cluster.port) == ("127.0.0.1", 7420)
+    assert settings.cluster.address is None
+    assert settings.redis.prefix == "wallet"
 
 
 def test_a_foreign_variable_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +272,7 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         "WALLET_VAPI__HMAC__SECRET": "hidden-3",
         "WALLET_POSTGRES__DSN": "postgresql://wallet:hidden-4@db/wallet",
         "WALLET_REDIS__URL": "redis://:hidden-5@cache",
+        "WALLET_CLUSTER__SECRET": "hidden-8-and-longer",
     }
     settings = load(monkeypatch, **secrets)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from wallet_http.compose import ROUTES
 from wallet_http.openapi import PAGE, document, responses_of
 from wallet_http.options import EdgeOptions
+from wallet_http.routes import ROUTES
 from wallet_http.routing import Route, Scope
 
 

@@ -18,7 +18,7 @@ import schemathesis
 
 from wallet_engine.commands import AssetType
 from wallet_engine.texts import ORG_ID
-from wallet_http.compose import ROUTES
+from wallet_http.routes import ROUTES
 from wallet_http.routing import Route, Scope
 
 from .described import VARIABLE, Described, Identity, identities
