@@ -71,6 +71,6 @@ def _let_go_of_calls(actor: "WalletActor") -> None:
         actor.give_back(call_id)
     if actor.wallet is None:
         return
-    for call_id in actor.wallet.holds:
+    for call_id in (*actor.wallet.holds, *actor.memory.ended):  # ended, perhaps not durably
         node.timers.drop(actor.org_id, call_id)
         node.effects.call_left(actor.org_id, call_id)

@@ -85,9 +85,9 @@ def answer_to(ask: Ask, padding: str = "") -> Answer:
 class Unheard:
     """The answers that nobody waited for any more."""
 
-    heard: list[tuple[Ask, Answer]] = field(default_factory=list)
+    heard: list[tuple[Ask, Answer | None]] = field(default_factory=list)
 
-    def unheard(self, ask: Ask, answer: Answer) -> None:
+    def unheard(self, ask: Ask, answer: Answer | None) -> None:
         self.heard.append((ask, answer))
 
 
@@ -126,7 +126,7 @@ async def asking(
     *,
     limits: PeerLimits | None = None,
     secret: bytes = SECRET,
-    unheard: Callable[[Ask, Answer], None] = lambda _ask, _answer: None,
+    unheard: Callable[[Ask, Answer | None], None] = lambda _ask, _answer: None,
 ) -> AsyncIterator[TcpPeers]:
     """Run the asking end of a node."""
     peers = TcpPeers(credentials(secret=secret), limits=limits, unheard=unheard)

@@ -6,7 +6,6 @@ It does not encrypt: run it in a private network, see `handshake`.
 from .client import TcpPeers
 from .connection import PeerLimits
 from .handshake import Credentials
-from .link import Unheard
 from .server import PeerServer, Serve
 
-__all__ = ["Credentials", "PeerLimits", "PeerServer", "Serve", "TcpPeers", "Unheard"]
+__all__ = ["Credentials", "PeerLimits", "PeerServer", "Serve", "TcpPeers"]

@@ -7,12 +7,13 @@ from wallet_engine.backoff import Backoff
 from wallet_engine.commands import Ask
 from wallet_engine.errors import PeerUnreachable
 from wallet_engine.journal import Answer
+from wallet_engine.ports import Unheard
 
 from .asks import AskWriter
 from .connection import PeerLimits
 from .frames import Kind
 from .handshake import Credentials
-from .link import Asked, Link, Unheard
+from .link import Asked, Link
 
 PORT_MAX = 65_535
 

@@ -6,12 +6,13 @@ import logging
 from wallet_engine.commands import Ask
 from wallet_engine.errors import PeerUnreachable
 from wallet_engine.journal import Answer
+from wallet_engine.ports import Unheard
 
 from .asks import AskWriter
 from .channel import Channel
 from .connection import PeerLimits
 from .handshake import Credentials
-from .link import Asked, Unheard
+from .link import Asked
 
 LOOK_S = 0.1
 """How often is looked for asks whose deadline has passed: their owners answer them on time, so
@@ -20,7 +21,7 @@ this is only for those who do not."""
 log = logging.getLogger(__name__)
 
 
-def nobody(_ask: Ask, _answer: Answer) -> None:
+def nobody(_ask: Ask, _answer: Answer | None) -> None:
     """Let an answer that nobody waits for be."""
 
 
@@ -106,7 +107,7 @@ class TcpPeers:
         elif reply.exception() is None:
             self._unheard(asked.ask, reply.result())
 
-    def _unheard(self, ask: Ask, answer: Answer) -> None:
+    def _unheard(self, ask: Ask, answer: Answer | None) -> None:
         try:
             self.unheard(ask, answer)
         except Exception:  # of one ask, which must not hurt the others

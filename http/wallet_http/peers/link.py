@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from wallet_engine.commands import Ask
 from wallet_engine.errors import DeadlinePassed, InvalidCommand, PeerLost, PeerUnreachable
 from wallet_engine.journal import Answer
+from wallet_engine.ports import Unheard
 
 from .asks import LEFT_MS_MAX, table
-from .codec import Item, Unreadable, answer_of, document_of, items_of
+from .codec import CANCELLED, Item, Unreadable, answer_of, document_of, items_of
 from .connection import Connection, PeerLimits
 from .frames import FRAME_BYTES_MAX, HEARS_CANCELS, BadFrame, Kind
 from .handshake import NONCE_BYTES, ClientHandshake, Credentials
 
 Reply = asyncio.Future[Answer]
-Unheard = Callable[[Ask, Answer], None]
-"""Hears of an answer that nobody waits for any more; it is `wallet_engine.ports.Unheard`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +41,7 @@ class Link(Connection):
     `ready` tells when asks may be sent, or that they never may; `over` when all has ended.  `left`
     hears once that no more may be sent: the other node leaves, or is gone; the reason is empty
     where all is in order.  `unheard` hears of each answer that comes after its asker has stopped
-    waiting; it must not raise.
+    waiting, or, without an answer, of the end of the connection before it came; it must not raise.
     """
 
     def __init__(
@@ -156,16 +155,16 @@ class Link(Connection):
             self.send(Kind.PING)
 
     def ended(self, reason: str) -> None:
-        """See `Connection`; what has no answer now may have been decided.
-
-        What nobody waits for is forgotten: nobody can know any more.
-        """
+        """See `Connection`; what has no answer now may have been decided."""
         if not self.ready.done():
             told = reason or "it hung up during the handshake: is its secret another one?"
             self.ready.set_exception(PeerUnreachable(told))
             self.ready.exception()  # who connects may have stopped waiting
-        replies = [it.reply for it in self._pending.values() if not it.reply.done()]
-        self._pending.clear()
+        asked, self._pending = self._pending, {}
+        replies = [it.reply for it in asked.values() if not it.reply.done()]
+        for it in asked.values():
+            if it.reply.done():
+                self._unheard(it.ask, None)  # called off, and nobody can know any more
         if not replies and self._is_closing:
             reason = ""
         elif replies and not reason:
@@ -187,6 +186,8 @@ class Link(Connection):
             if asked.reply.done():  # whoever asked has stopped waiting
                 if isinstance(answer, Answer):
                     self._unheard(asked.ask, answer)
+                elif isinstance(answer, PeerLost) and item[1] != CANCELLED:
+                    self._unheard(asked.ask, None)
             elif isinstance(answer, Answer):
                 asked.reply.set_result(answer)
             else:

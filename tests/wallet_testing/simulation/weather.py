@@ -34,6 +34,7 @@ class Weather:
         self._tally = tally
         self._faults = list(plan.statement_faults.items())
         self._base_s = rng.choice((0.0002, 0.001, 0.005))
+        self._lag_s = 0.0 if plan.calm else rng.choice((0.0, 0.0, 0.3))
         self.over = False
         self.busy = False
         self.poisoned_probes: set[str] = set()
@@ -42,6 +43,8 @@ class Weather:
         """Draw what becomes of a statement."""
         rng = self._rng
         arrives, works, answers = (self._base_s * rng.uniform(0.1, 1.0) for _ in range(3))
+        if role == "probes":
+            answers += self._lag_s * rng.random()
         fault = None if self.over else self._drawn(writes=writes)
         if self.busy and writes:
             fault = Fault.REFUSED
