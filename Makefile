@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt load bench simulate ablations faults fuzz clean
+.PHONY: help run cluster test check fmt load bench simulate ablations faults fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,7 @@ FUZZ ?= 2000
 SEEDS ?= 1000
 FAULTS ?= 200
 SEED ?=
+NODES ?= 3
 
 # The libraries are enough to run; the project itself is linked in, so a changed file is live.
 $(VENV)/.made:
@@ -42,6 +43,9 @@ help: ## show this list
 
 run: $(VENV)/.run ## start a working system on 127.0.0.1:3001; its data stay in .wallet
 	@exec $(BIN)/wallet up
+
+cluster: $(VENV)/.run ## start NODES (3) nodes behind one port, with a database and leases of their own
+	@exec $(BIN)/wallet up --nodes $(NODES)
 
 test: $(VENV)/.dev ## run every test, with a real Postgres and Redis; PYTEST_ARGS adds options
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -6,7 +6,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import uvloop
@@ -53,13 +54,26 @@ def run(
     level: str,
 ) -> None:
     """Run `work` on a fast event loop, with logs on the standard output."""
+    with logs(form=form, level=level) as (_, decisions):
+        run_fast(work(decisions))
+
+
+@contextmanager
+def logs(
+    *, form: Literal["json", "text"], level: str
+) -> Iterator[tuple[Callable[[str], None], DecisionLog]]:
+    """Have logs on the standard output; give what writes lines between theirs, and decisions."""
     sink = LineSink(sys.stdout.fileno())
-    decisions = configure_logs(sink, form=form, level=level)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(work(decisions))
+        yield sink.write, configure_logs(sink, form=form, level=level)
     finally:
         sink.close()
+
+
+def run_fast(work: Coroutine[None, None, None]) -> None:
+    """Run `work` on a fast event loop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
 
 
 async def serve(program: Runnable, *, ready: Callable[[], Awaitable[None]] | None = None) -> None:

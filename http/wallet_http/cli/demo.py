@@ -1,9 +1,12 @@
 """`wallet up`: everything on one machine, with an organisation to try things on."""
 
 import os
+import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
 
 from wallet_config import Settings
 from wallet_engine.commands import Credit, CreditType
@@ -11,11 +14,13 @@ from wallet_engine.errors import LedgerUnavailable
 from wallet_engine.ports import Assistant, Org, PhoneNumber
 from wallet_http.compose import Program
 from wallet_http.logs import DecisionLog
-from wallet_http.running import run, serve
+from wallet_http.running import logs, run, run_fast, serve
 from wallet_http.services import Services
 from wallet_persistence.migrate import migrate
 
-from .local import CommandError, embedded
+from .local import CommandError, embedded, embedded_leases
+from .several import plans_of, shared_port, stop_s_of
+from .supervisor import Supervisor
 from .tries import tries
 
 ORG = "demo-org"
@@ -28,43 +33,109 @@ NUMBER_ID, NUMBER = "0c9c3b52-4a77-4a0e-9d0a-6f9a6c3b7e21", "+14155550123"
 ASK_S = 10.0
 
 
-def run_demo(settings: Settings) -> None:
+def run_demo(settings: Settings, nodes: int) -> None:
     """Run everything until it is told to stop.
 
     Raises:
         CommandError, StartError: it does not start.
     """
-    if "WALLET_LOGS__FORMAT" not in os.environ and sys.stdout.isatty():
-        text = settings.logs.model_copy(update={"format": "text"})
-        settings = settings.model_copy(update={"logs": text})
-    logs = settings.logs
-    run(lambda decisions: _demo(settings, decisions), form=logs.format, level=logs.level)
+    if "WALLET_LOGS__FORMAT" not in os.environ and (nodes > 1 or sys.stdout.isatty()):
+        settings = _with(settings, "logs", format="text")
+    form, level = settings.logs.format, settings.logs.level
+    if nodes == 1:
+        run(lambda decisions: _demo(settings, decisions), form=form, level=level)
+        return
+    if "id" not in settings.node.model_fields_set:
+        settings = _with(settings, "node", id="node")
+    with (
+        shared_port(settings.http.host, settings.http.port) as port,
+        logs(form=form, level=level) as (write, _),
+    ):
+        run_fast(_several(settings, nodes, port, write))
 
 
 async def _demo(settings: Settings, decisions: DecisionLog) -> None:
-    async with _database(settings) as (dsn, where):
-        try:
-            await migrate(dsn)
-        except LedgerUnavailable as error:
-            raise CommandError(str(error)) from error
-
-        program = Program(settings, dsn=dsn, providers="simulated", decisions=decisions)
+    async with _stores(settings) as (stored, where):
+        dsn = _revealed(stored.postgres.dsn)
+        program = Program(stored, dsn=dsn, providers="simulated", decisions=decisions)
 
         async def ready() -> None:
             await stock(program.services)
-            print(tries(settings, program.port, where), flush=True)
+            who = f"node {settings.node.id}"
+            print(tries(settings, program.port, who, where), flush=True)
 
         await serve(program, ready=ready)
 
 
+async def _several(settings: Settings, nodes: int, port: int, write: Callable[[str], None]) -> None:
+    """Run nodes as processes of their own, on the stores of this one."""
+    async with _stores(settings) as (stored, where):
+        variables = {
+            "WALLET_POSTGRES__DSN": _revealed(stored.postgres.dsn),
+            "WALLET_REDIS__URL": _revealed(stored.redis.url),
+            "WALLET_CLUSTER__SECRET": _revealed(stored.cluster.secret),
+            "WALLET_LOGS__FORMAT": settings.logs.format,
+        }
+        plans = plans_of(stored, nodes, port=port, more=variables, arguments=["--demo"])
+        named = settings.logs.format == "text"
+        supervisor = Supervisor(plans, write=write, named=named, stop_s=stop_s_of(settings))
+
+        async def ready() -> None:
+            pids = supervisor.pids
+            who = "nodes " + ", ".join(f"{name} (pid {pid})" for name, pid in pids.items())
+            victim = list(pids.values())[-1]
+            write(f"\n{tries(settings, port, who, where, victim)}\n\n")
+
+        await supervisor.run(ready)
+
+
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[tuple[str, str]]:
-    """Give the DSN of the database that is set, else of one started here, and where it is."""
+async def _stores(settings: Settings) -> AsyncIterator[tuple[Settings, str]]:
+    """Give the settings with a migrated database and a Redis, and where both are.
+
+    What is not set is started here.
+    """
+    async with _postgres(settings) as (dsn, where), _leases(settings) as (shared, also):
+        try:
+            await migrate(dsn)
+        except LedgerUnavailable as error:
+            raise CommandError(str(error)) from error
+        yield _with(shared, "postgres", dsn=SecretStr(dsn)), f"{where};\n  leases in {also}"
+
+
+@asynccontextmanager
+async def _postgres(settings: Settings) -> AsyncIterator[tuple[str, str]]:
     if settings.postgres.dsn is not None:
-        yield settings.postgres.dsn.get_secret_value(), "the Postgres of WALLET_POSTGRES__DSN"
+        yield _revealed(settings.postgres.dsn), "the Postgres of WALLET_POSTGRES__DSN"
         return
     async with embedded() as server:
         yield server.dsn, f"its own Postgres, whose data are kept in {server.home}"
+
+
+@asynccontextmanager
+async def _leases(settings: Settings) -> AsyncIterator[tuple[Settings, str]]:
+    if settings.redis.url is not None:
+        yield settings, "the Redis of WALLET_REDIS__URL"
+        return
+    async with embedded_leases() as server:
+        cluster = settings.cluster
+        own = {
+            "secret": cluster.secret or SecretStr(secrets.token_urlsafe(24)),
+            "port": cluster.port if "port" in cluster.model_fields_set else 0,
+        }
+        shared = _with(settings, "redis", url=SecretStr(server.url))
+        yield _with(shared, "cluster", **own), f"its own Valkey on port {server.port}"
+
+
+def _with(settings: Settings, group: str, **values: object) -> Settings:
+    """Return `settings` with other values in one group."""
+    changed = getattr(settings, group).model_copy(update=values)
+    return settings.model_copy(update={group: changed})
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    assert secret is not None, "it was set, or made here"
+    return secret.get_secret_value()
 
 
 async def stock(services: Services) -> None:

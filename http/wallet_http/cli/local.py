@@ -9,7 +9,12 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from wallet_config import Settings, SettingsError, load_settings
-from wallet_persistence.embedded import EmbeddedPostgres, EmbeddedServerError, running_dsn
+from wallet_persistence.embedded import (
+    EmbeddedPostgres,
+    EmbeddedServerError,
+    EmbeddedValkey,
+    running_dsn,
+)
 
 HOME = Path(".wallet")
 POSTGRES = HOME / "postgres"
@@ -91,6 +96,20 @@ async def embedded() -> AsyncIterator[EmbeddedPostgres]:
         await server.start()
     except EmbeddedServerError as error:
         raise CommandError(f"Postgres does not start: {error}") from error
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def embedded_leases() -> AsyncIterator[EmbeddedValkey]:
+    """Run a Valkey for the leases; it keeps nothing, and needs no folder."""
+    server = EmbeddedValkey()
+    try:
+        await server.start()
+    except EmbeddedServerError as error:
+        raise CommandError(f"Valkey does not start: {error}") from error
     try:
         yield server
     finally:

@@ -15,7 +15,8 @@ NUMBER_ID = "0c9c3b52-4a77-4a0e-9d0a-6f9a6c3b7e21"
 
 LINES = """
 {title}
-  node {node}, {where}; nobody is really called: providers are simulated
+  {who}, {where};
+  nobody is really called: providers are simulated
 {notes}
 A call rings (Vapi asks who answers). It is admitted, and 280 p are set aside:
   curl -s {base}/api/vapi/webhook {vapi}-d '{{"message":{{"type":"assistant-request","call":\
@@ -43,22 +44,35 @@ What a backend does:
   curl -s {base}/v1/reserve -H "Authorization: Bearer $SERVICE" \
 -d '{{"org_id":"demo-org","call_id":"{call}-b"}}'
 
-And: {base}/docs  {base}/health  {base}/metrics
+{cluster}And: {base}/docs  {base}/health  {base}/metrics
   {wallet} verify --gates {base}   {wallet} audit   {wallet} org list   {wallet} --help
 Ctrl-C ends it; its data stay.
 """
 
 
-def tries(settings: Settings, port: int, where: str) -> str:
-    """Return what to print when a system of one machine has started."""
+CLUSTER = """
+Who holds which shard. Kill a node: its wallets answer again within seconds, see the log:
+  OPERATOR=$({wallet} token --scope operator)
+  curl -s {base}/admin/cluster -H "Authorization: Bearer $OPERATOR"
+  kill -9 {victim}
+
+"""
+
+
+def tries(settings: Settings, port: int, who: str, where: str, victim: int = 0) -> str:
+    """Return what to print when a system of one machine has started; `victim` may be killed."""
     host = settings.http.host if settings.http.host not in {"0.0.0.0", "::"} else "127.0.0.1"  # noqa: S104  # compared, not bound
+    base = f"http://{host}:{port}"
     mark = secrets.token_hex(3)
     return LINES.format(
-        title=f"Wallet engine {program_version()} on http://{host}:{port}",
-        node=settings.node.id,
+        title=f"Wallet engine {program_version()} on {base}",
+        who=who,
         where=where,
         notes=_notes(settings),
-        base=f"http://{host}:{port}",
+        base=base,
+        cluster=CLUSTER.lstrip().format(wallet=_wallet_command(), base=base, victim=victim)
+        if victim
+        else "",
         vapi=_vapi_header(settings),
         call=f"try-{mark}",
         key=f"try-{mark}",
