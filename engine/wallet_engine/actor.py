@@ -10,8 +10,8 @@ between reading the state and deciding, so the event loop serialises all decisio
 import logging
 from typing import TYPE_CHECKING
 
-from . import care, farewell
-from .commands import Query, Release, Reserve
+from . import care, farewell, unwanted
+from .commands import Query, Reserve
 from .errors import DeadlinePassed, LedgerFault, NotMine, WalletError
 from .journal import Answer, Outcome, Replay, entry_answer
 from .mailbox import Decided, Envelope, Held, Phase
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .node import Node
 
 log = logging.getLogger(__name__)
-
-RELEASED_LATE = "the caller was told no before the hold was durable"
 
 
 class WalletActor:
@@ -56,7 +54,7 @@ class WalletActor:
         self.mailbox: list[Envelope] = []
         self.pending: list[Entry] = []
         self.held: list[Held] = []
-        self.late: dict[str, None] = {}
+        self.late: dict[str, bool] = {}
         self.told: dict[str, str] = {}
         self.in_flight = 0
         self.probing = 0
@@ -102,7 +100,7 @@ class WalletActor:
         if self.phase is not Phase.ACTIVE:
             self._wait(envelope)
         elif self.memory.knows(envelope, self._state()) and self.sure:
-            self._decide(envelope)
+            self.decide(envelope)
         else:
             self.probing += 1
             self.node.prober.ask(self, envelope)
@@ -135,16 +133,16 @@ class WalletActor:
                 self.mailbox.append(envelope)
                 self.doubt_fenced()
                 return
-            self._decide(envelope)
+            self.decide(envelope)
         else:
             envelope.found = None
             self.post(envelope)
 
-    def _decide(self, envelope: Envelope) -> None:
+    def decide(self, envelope: Envelope) -> None:
         """Decide one ask on the speculative state; the answer waits for all it rests on."""
         wallet = self._state()
         if envelope.given_up:
-            self.give_back_unwanted()
+            unwanted.ask(self)
             return
         if self.node.loop_time() > envelope.deadline_s:
             envelope.fail(DeadlinePassed("Nothing was decided in time."))
@@ -189,7 +187,7 @@ class WalletActor:
             self.held.append(held)
         else:
             self._release(held)
-            self.give_back_unwanted()
+            unwanted.ask(self)
 
     def _release(self, held: Held) -> None:
         """Let one answer go: all it rests on is durable."""
@@ -201,38 +199,20 @@ class WalletActor:
         ask = envelope.ask
         if envelope.reply.done():
             if isinstance(ask, Reserve) and ask.give_back and isinstance(decided, Entry):
-                self.late[ask.call_id] = None
+                unwanted.note(self, ask.call_id)
+            elif isinstance(ask, Reserve):
+                unwanted.not_heard(self, ask.call_id)
             return
         if isinstance(ask, Reserve) and isinstance(decided, Replay):
-            self.late.pop(ask.call_id, None)
+            unwanted.wanted(self, ask.call_id)
         answer = held.answer()
         envelope.reply.set_result(answer)
         self.node.count_answer(envelope, answer)
 
-    def give_back_unwanted(self) -> None:
-        """Release the holds of callers who were told no, unless a repeat still waits for one."""
-        if not self.late:
-            return
-        wanted = {
-            held.envelope.call_id
-            for held in self.held
-            if isinstance(held.decided, Replay) and not held.envelope.given_up
-        }
-        unwanted = [call_id for call_id in self.late if call_id not in wanted]
-        self.late = {call_id: None for call_id in self.late if call_id in wanted}
-        for call_id in unwanted:
-            self.give_back(call_id)
-
     def give_back(self, call_id: str) -> None:
         """Release the hold of a caller who was told no, wherever the wallet is by now."""
-        if self.phase < Phase.LEAVING:
-            self.node.post_own(self.giving_back(call_id))
-        else:
-            self.node.shards.errand(self.giving_back(call_id))
-
-    def giving_back(self, call_id: str) -> Release:
-        """Return the command that gives a hold back."""
-        return Release(org_id=self.org_id, call_id=call_id, reason=RELEASED_LATE, strict=False)
+        unwanted.note(self, call_id)
+        unwanted.ask(self)
 
     def durable(self, count: int) -> None:
         """The first `count` pending entries are durable: release what waited for them."""
@@ -256,7 +236,7 @@ class WalletActor:
         del self.held[:ready]
         for held in released:
             self._release(held)
-        self.give_back_unwanted()
+        unwanted.ask(self)
         if self.phase is Phase.LEAVING:
             farewell.gone_if_settled(self)
         elif self.pending and not self.in_flight:

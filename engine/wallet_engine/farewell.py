@@ -6,6 +6,7 @@ also looks after the live calls from then on.
 
 from typing import TYPE_CHECKING
 
+from . import unwanted
 from .commands import Reserve
 from .errors import DeadlinePassed, NotMine
 from .mailbox import Phase
@@ -67,8 +68,8 @@ def gone_if_settled(actor: "WalletActor") -> None:
 
 def _let_go_of_calls(actor: "WalletActor") -> None:
     node = actor.node
-    for call_id in actor.late:
-        actor.give_back(call_id)
+    actor.late = dict.fromkeys(actor.late, False)
+    unwanted.ask(actor)
     if actor.wallet is None:
         return
     for call_id in (*actor.wallet.holds, *actor.memory.ended):  # ended, perhaps not durably

@@ -1,7 +1,7 @@
 """What an actor remembers of its journal: recent entries by key, ended calls by id."""
 
 from .commands import Check, Commit, Expire, Extend, Kill, Prolong, Query, Release
-from .mailbox import Envelope
+from .mailbox import Envelope, GiveBack
 from .rules import Facts
 from .wallet import Entry, Hold, Wallet
 
@@ -41,6 +41,8 @@ class Memory:
         live = call_id in wallet.holds
         if self.whole or (live and isinstance(ask, _ONCE_PER_CALL)):
             return True
+        if isinstance(ask, GiveBack):
+            return False  # after all repeats that are being looked up
         if isinstance(ask, Query):
             return not isinstance(ask, Check) or live or call_id in self.ended
         if call_id and not live and call_id not in self.ended:

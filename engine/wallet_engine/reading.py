@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from . import care, views
+from . import care, unwanted, views
 from .commands import Check, Look, NoteStart, Query, Welcome
 from .journal import Answer, Outcome
-from .mailbox import Due, Envelope, Phase
+from .mailbox import Due, Envelope, GiveBack, Phase
 from .wallet import note_start
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answe
                 node.timers.move(actor.org_id, query.call_id, started_ms)
         case Welcome():
             pass
+        case GiveBack():
+            unwanted.decide(actor, query.call_id, envelope)
         case Due():
             care.look_after(actor, query.call_id, now_ms)
         case _:

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from . import care, farewell
-from .commands import Reserve
+from . import care, farewell, unwanted
 from .errors import LedgerFault, NotMine
 from .loading import wallet_of
 from .mailbox import Phase
@@ -101,5 +100,4 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         envelope.found = None
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
-    if not any(isinstance(envelope.ask, Reserve) for envelope in waiting):
-        actor.give_back_unwanted()
+    unwanted.ask(actor)

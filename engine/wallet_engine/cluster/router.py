@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 
-from wallet_engine.actor import RELEASED_LATE
 from wallet_engine.commands import Ask, Release, Reserve
 from wallet_engine.errors import (
     DeadlinePassed,
@@ -22,6 +21,7 @@ from wallet_engine.journal import Answer, Outcome
 from wallet_engine.node import Node
 from wallet_engine.ports import Peers
 from wallet_engine.sharding import shard_of
+from wallet_engine.unwanted import RELEASED_LATE
 
 from .ownership import Ownership
 

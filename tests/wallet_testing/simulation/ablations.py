@@ -65,7 +65,7 @@ def _no_bump_no_seq() -> Patches:
 
 
 def _reply_before_durable() -> Patches:
-    hold = WalletActor._decide
+    hold = WalletActor.decide
 
     def decided(self: WalletActor, envelope: Envelope) -> None:
         hold(self, envelope)
@@ -74,7 +74,7 @@ def _reply_before_durable() -> Patches:
             if held.envelope is envelope and reply is not None and not reply.done():
                 reply.set_result(held.answer())
 
-    return [(WalletActor, "_decide", decided)]
+    return [(WalletActor, "decide", decided)]
 
 
 def _refusal_released_early() -> Patches:
@@ -85,7 +85,7 @@ def _refusal_released_early() -> Patches:
 
 
 def _effect_before_durable() -> Patches:
-    hold = WalletActor._decide
+    hold = WalletActor.decide
 
     def decided(self: WalletActor, envelope: Envelope) -> None:
         before = len(self.pending)
@@ -93,7 +93,7 @@ def _effect_before_durable() -> Patches:
         for entry in self.pending[before:]:
             care.follow(self, entry)
 
-    return [(WalletActor, "_decide", decided)]
+    return [(WalletActor, "decide", decided)]
 
 
 def _write_cancelled_with_its_caller() -> Patches:
@@ -109,7 +109,8 @@ def _write_cancelled_with_its_caller() -> Patches:
     def told_nothing(
         self: Node, actor: WalletActor, _: Command, reply: "asyncio.Future[Answer]"
     ) -> None:
-        waits = actor.held[: actor.in_flight]
+        sent_seq = actor.pending[actor.in_flight - 1].seq if actor.in_flight else 0
+        waits = [held for held in actor.held if held.seq <= sent_seq]
         if self in statements and any(held.envelope.reply is reply for held in waits):
             statements[self].cancel()
 
@@ -145,7 +146,7 @@ def _stale_probe_believed() -> Patches:
     def probed(self: WalletActor, envelope: Envelope) -> None:
         self.probing -= 1
         if self.phase is Phase.ACTIVE:
-            self._decide(envelope)
+            self.decide(envelope)
         else:
             self.mailbox.append(envelope)
 

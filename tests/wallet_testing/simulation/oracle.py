@@ -8,13 +8,13 @@ at some moment between question and answer; a call that happened is booked at it
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from wallet_engine.actor import RELEASED_LATE
 from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import CLIENT_SPACE, Command, Extend
 from wallet_engine.journal import Answer, Outcome, entry_answer
 from wallet_engine.memory_ledger import Row
 from wallet_engine.recall import key_of
 from wallet_engine.tariff import whole_seconds
+from wallet_engine.unwanted import RELEASED_LATE
 from wallet_engine.wallet import Entry
 
 from . import ends

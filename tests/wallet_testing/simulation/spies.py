@@ -22,7 +22,7 @@ def spying(tally: Tally) -> Iterator[None]:
     """Count into `tally` what the actors go through, for as long as the block runs."""
     with (
         _before(WalletActor, "_hold_back", lambda *args: _held_back(tally, *args)),
-        _before(WalletActor, "_decide", lambda *args: _deciding(tally, *args)),
+        _before(WalletActor, "decide", lambda *args: _deciding(tally, *args)),
         _before(WalletActor, "all_waiting", lambda actor: _decided_again(tally, actor)),
         _before(recovery, "poisoned", lambda *_: _count(tally, "poison isolated")),
     ):

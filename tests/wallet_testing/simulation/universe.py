@@ -165,7 +165,8 @@ class Universe:
         task, reply = self._started(node, work(node), lambda: answered(node))
         if not self.weather.over and rng.random() < plan.cancel_share:
             self.tally.faults[Fault.CANCELLED.value] += 1
-            node.process.call_later(rng.choice((0.0, 0.001, 0.01, 0.3)) * rng.random(), task.cancel)
+            delay_s = rng.choice((0.0, 0.001, 0.003, 0.01, 0.3)) * rng.random()
+            node.process.call_later(delay_s, task.cancel)
         if not self.weather.over and rng.random() < plan.hang_up_share:
             self.tally.faults[Fault.HANG_UP.value] += 1
             timeout_s = rng.choice((0.001, 0.01, 0.1)) * rng.random()
