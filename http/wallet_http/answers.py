@@ -115,6 +115,11 @@ ERRORS: Final[Mapping[type[errors.WalletError], tuple[HTTPStatus, str, str]]] = 
             "outcome_unknown",
             "The database did not answer. Repeat the request with the same key.",
         ),
+        errors.OwnerUnreachable: (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "owner_unreachable",
+            "The wallet's node cannot be asked; nothing was done. Try again shortly.",
+        ),
         # What else the engine may raise is not meant to come here.
         errors.WalletError: (
             HTTPStatus.INTERNAL_SERVER_ERROR,

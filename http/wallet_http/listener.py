@@ -32,16 +32,16 @@ class Listener:
         self._wanted_port = port
         self._reuse_port = reuse_port
         self._grace_s = grace_s
+        self._port: int | None = None
         self._front: FastServer | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on, once started."""
-        assert self._runner is not None, "not started"
-        port: int = self._runner.addresses[0][1]
-        return port
+        """The port that is listened on, once started; also when that is over."""
+        assert self._port is not None, "not started"
+        return self._port
 
     async def start(self) -> None:
         """Begin to take requests.
@@ -68,6 +68,7 @@ class Listener:
             reuse_port=self._reuse_port or None,
         )
         await self._site.start()
+        self._port = runner.addresses[0][1]
 
     async def stop_listening(self) -> None:
         """Take no new connections; those that are open are closed after their next answer."""
