@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wallet_engine.actor import WalletActor
-from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import Ask
 from wallet_engine.journal import Answer
 from wallet_engine.limits import Limits
@@ -15,6 +14,7 @@ from wallet_engine.node import Node
 from wallet_engine.settings import Settings
 from wallet_engine.wallet import Entry
 
+from .audits import audited
 from .builders import ORG, T0_MS, credit
 from .clock import LoopClock
 from .ledgers import FaultyLedger
@@ -185,30 +185,17 @@ class World:
 
     def audit(self) -> list[str]:
         """Audit every wallet as stored."""
-        return [line for org_id in self.ledger.rows for line in audit_row(self, org_id)]
+        return [
+            line
+            for org_id, row in self.ledger.rows.items()
+            for line in audited(org_id, row, self.node.defaults)
+        ]
 
 
 def _seen(task: asyncio.Task[Answer]) -> None:
     """Look at an error at once: the test will, or has failed already."""
     if not task.cancelled():
         task.exception()
-
-
-def audit_row(world: World, org_id: str) -> list[str]:
-    row = world.ledger.rows[org_id]
-    auditor = Auditor(org_id, world.node.defaults, decides=True)
-    for entry in row.journal:
-        auditor.row(entry)
-    stored = StoredWallet(
-        org_id=org_id,
-        seq=row.seq,
-        epoch=row.epoch,
-        balance_pence=row.balance_pence,
-        held_pence=row.held_pence,
-        suspended=row.suspended,
-        overrides=row.overrides,
-    )
-    return auditor.finish(stored, row.holds.values())
 
 
 def new_node(

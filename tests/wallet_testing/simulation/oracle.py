@@ -8,7 +8,6 @@ at some moment between question and answer; a call that happened is booked at it
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.commands import CLIENT_SPACE, Command, Extend
 from wallet_engine.journal import Answer, Outcome, entry_answer
 from wallet_engine.memory_ledger import Row
@@ -16,6 +15,7 @@ from wallet_engine.recall import key_of
 from wallet_engine.tariff import whole_seconds
 from wallet_engine.unwanted import RELEASED_LATE
 from wallet_engine.wallet import Entry
+from wallet_testing.audits import audited
 
 from . import ends
 from .faults import Fault
@@ -59,19 +59,7 @@ def books(universe: Universe) -> list[str]:
 
 
 def _audited(universe: Universe, org_id: str, row: Row) -> list[str]:
-    auditor = Auditor(org_id, universe.plan.settings, decides=True)
-    for entry in row.journal:
-        auditor.row(entry)
-    stored = StoredWallet(
-        org_id=org_id,
-        seq=row.seq,
-        epoch=row.epoch,
-        balance_pence=row.balance_pence,
-        held_pence=row.held_pence,
-        suspended=row.suspended,
-        overrides=row.overrides,
-    )
-    wrong = auditor.finish(stored, row.holds.values())
+    wrong = audited(org_id, row, universe.plan.settings)
     if sum(entry.amount_pence for entry in row.journal) != row.balance_pence:
         wrong.append(f"{org_id}: money in is not money out and what is left")
     return wrong
