@@ -168,13 +168,9 @@ async def test_a_node_that_is_alone(database: str) -> None:
 
 async def test_a_node_joins_and_leaves_under_load(database: str, valkey: EmbeddedValkey) -> None:
     """No request fails: what was sent is answered, what finds no listener goes elsewhere."""
-    groups = shared(valkey.url)
-    async with (
-        edge(database, node={"id": "a"}, **groups) as a,
-        edge(database, node={"id": "b"}, **groups) as b,
-    ):
-        await Members([a, b]).until_settled()
-        orgs = Members([a, b]).orgs(each=8)
+    async with members(database, valkey.url, "a", "b") as two:
+        a, b = two.nodes
+        orgs = two.orgs(each=8)
         await asyncio.gather(*(opened(a, org_id, 10_000) for org_id in orgs))
         over = asyncio.Event()
         nodes, statuses = [a, b], Counter[int]()
@@ -193,9 +189,9 @@ async def test_a_node_joins_and_leaves_under_load(database: str, valkey: Embedde
             return number
 
         asking = [asyncio.create_task(ask(org_id)) for org_id in orgs]
-        async with edge(database, node={"id": "c"}, **groups) as c:
+        async with edge(database, node={"id": "c"}, **two.groups) as c:
             nodes.append(c)
-            await Members([a, b, c]).until_settled()
+            await Members([a, b, c], two.groups).until_settled()
             so_far = statuses.total()
 
             async def more() -> bool:

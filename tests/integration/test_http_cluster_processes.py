@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -15,8 +16,8 @@ import pytest
 
 from wallet_loadtests.node import NodeProcess, environment_of
 from wallet_persistence.embedded import EmbeddedValkey, free_port
-from wallet_testing.edge import SECRET, token
-from wallet_testing.members import CLUSTER_SECRET
+from wallet_testing.edge import SECRET, edge, token
+from wallet_testing.members import CLUSTER_SECRET, shared
 from wallet_testing.processes import until
 
 WALLET = (sys.executable, "-m", "wallet_http")
@@ -24,10 +25,10 @@ ORGS = [f"org-{number}" for number in range(12)]
 """So many that each of a few nodes holds some, whatever their names hash to."""
 
 
-def together(url: str, **more: str) -> dict[str, str]:
+def together(url: str, prefix: str = "", **more: str) -> dict[str, str]:
     return {
         "WALLET_REDIS__URL": url,
-        "WALLET_REDIS__PREFIX": f"test-{free_port()}",
+        "WALLET_REDIS__PREFIX": prefix or f"test-{secrets.token_hex(4)}",
         "WALLET_CLUSTER__SECRET": CLUSTER_SECRET,
         "WALLET_CLUSTER__PORT": "0",
         **more,
@@ -131,45 +132,37 @@ async def test_a_node_that_is_killed_is_replaced(
     database: str, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     """Its wallets answer again on the other node, and what it acknowledged is there."""
-    settings = together(valkey.url)
-    both = [
-        NodeProcess(
-            dsn=database,
-            jwt_secret=SECRET,
-            vapi_secret="",
-            log=tmp_path / name,
-            settings={**settings, "WALLET_NODE__ID": name},
-        )
-        for name in ("a", "b")
-    ]
-    async with client() as asks:
-        await asyncio.gather(*(node.start() for node in both))
-        a, b = both
-        try:
+    groups = shared(valkey.url)
+    killed = NodeProcess(
+        dsn=database,
+        jwt_secret=SECRET,
+        vapi_secret="",
+        log=tmp_path / "b",
+        settings=together(valkey.url, groups["redis"]["prefix"], WALLET_NODE__ID="b"),
+    )
+    async with client() as asks, edge(database, node={"id": "a"}, **groups) as a, killed:
+        port = a.program.port
 
-            async def shared() -> bool:
-                return set(await asks.nodes(a.port)) == {"a", "b"}
+        async def both() -> bool:
+            return set(await asks.nodes(port)) == {"a", "b"}
 
-            await until(shared, "both hold shards")
-            await asks.open(a.port)
-            assert {await asks.credit(a.port, org_id, "k1") for org_id in ORGS} == {201}
-            b.kill()
+        async def replaced() -> bool:
+            return set(await asks.nodes(port)) == {"a"}
 
-            async def replaced() -> bool:
-                return set(await asks.nodes(a.port)) == {"a"}
+        await until(both, "both hold shards")
+        await asks.open(port)
+        assert {await asks.credit(port, org_id, "k1") for org_id in ORGS} == {201}
 
-            statuses = await asyncio.gather(*(asks.credit(a.port, it, "k2") for it in ORGS))
-            await until(replaced, "the other one holds all")
+        killed.kill()
 
-            assert set(statuses) <= {201, 503}
-            for org_id in ORGS:
-                assert await asks.credit(a.port, org_id, "k1") == 200
-                assert await asks.credit(a.port, org_id, "k2") in {200, 201}
-                wallet = await asks.ask(a.port, f"/api/billing/wallet?org_id={org_id}")
-                assert json.loads(wallet[1])["balance_pence"] == 2
-        finally:
-            a.kill()
-            b.kill()
+        statuses = await asyncio.gather(*(asks.credit(port, it, "k2") for it in ORGS))
+        await until(replaced, "the other one holds all")
+        assert set(statuses) <= {201, 503}
+        for org_id in ORGS:
+            assert await asks.credit(port, org_id, "k1") == 200
+            assert await asks.credit(port, org_id, "k2") in {200, 201}
+            wallet = await asks.ask(port, f"/api/billing/wallet?org_id={org_id}")
+            assert json.loads(wallet[1])["balance_pence"] == 2
 
 
 async def test_several_processes_behind_one_port(database: str, valkey: EmbeddedValkey) -> None:
@@ -261,9 +254,9 @@ async def test_what_cannot_start_is_not_started_again(
     assert "Traceback" not in parent.printed
 
 
-async def test_a_cluster_from_nothing(tmp_path: Path) -> None:
+async def test_a_cluster_to_try(database: str, tmp_path: Path) -> None:
     """`wallet up --nodes` shows shards that move, prints lines to try, and ends in order."""
-    settings = {"WALLET_HTTP__PORT": "0"}
+    settings = {"WALLET_HTTP__PORT": "0", "WALLET_POSTGRES__DSN": database}
     async with (
         client() as asks,
         command("up", "--nodes", "2", settings=settings, cwd=tmp_path) as up,
@@ -273,7 +266,7 @@ async def test_a_cluster_from_nothing(tmp_path: Path) -> None:
             assert (await up.until_told(rf"{name} \| .* \d+ shards are ours now"))[0]
         [port] = await up.until_told(r"Wallet engine .* on http://127\.0\.0\.1:(\d+)")
         assert re.search(
-            r"nodes node-1 \(pid \d+\), node-2 \(pid \d+\), its own Postgres", up.printed
+            r"nodes node-1 \(pid \d+\), node-2 \(pid \d+\), the Postgres of", up.printed
         )
         assert re.search(r"leases in its own Valkey on port \d+", up.printed)
         assert (await asks.ask(int(port), "/health/ready"))[0] == 200

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -19,9 +19,10 @@ CLUSTER_SECRET = "a secret between nodes"
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Nodes in one process, each with its own port."""
+    """Nodes in one process, each with its own port; `groups` are the settings that they share."""
 
     nodes: Sequence[Edge]
+    groups: Mapping[str, Any]
 
     def __getitem__(self, number: int) -> Edge:
         return self.nodes[number]
@@ -79,6 +80,6 @@ async def members(dsn: str, url: str, *names: str) -> AsyncIterator[Members]:
         starting = [
             running.enter_async_context(edge(dsn, node={"id": name}, **groups)) for name in names
         ]
-        found = Members(await asyncio.gather(*starting))
+        found = Members(await asyncio.gather(*starting), groups)
         await found.until_settled()
         yield found

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from wallet_config import Settings
 from wallet_engine.commands import Credit, CreditType
-from wallet_engine.errors import LedgerUnavailable
+from wallet_engine.errors import LedgerUnavailable, WalletError
 from wallet_engine.ports import Assistant, Org, PhoneNumber
 from wallet_http.compose import Program
 from wallet_http.logs import DecisionLog
@@ -139,7 +139,18 @@ def _revealed(secret: SecretStr | None) -> str:
 
 
 async def stock(services: Services) -> None:
-    """Make the demo organisation, once; what somebody changed since stays changed."""
+    """Make the demo organisation, once; what somebody changed since stays changed.
+
+    Raises:
+        CommandError: it cannot be made now.
+    """
+    try:
+        await _stock(services)
+    except WalletError as error:
+        raise CommandError(f"{ORG} cannot be made: {error}") from error
+
+
+async def _stock(services: Services) -> None:
     store, clock = services.store, services.clock
     if await store.org(ORG) is None:
         org = Org(org_id=ORG, name="Demo", created_ms=clock.now_ms())

@@ -141,6 +141,8 @@ class Supervisor:
             finally:
                 os.close(writing)
             log.info("%s is started, pid %d", child.plan.name, process.pid)
+            if self._stop.is_set():  # meanwhile
+                process.terminate()
             await self._pass_on(child.plan.name, process)
             return await process.wait()
         finally:
