@@ -68,8 +68,7 @@ def gone_if_settled(actor: "WalletActor") -> None:
 
 def _let_go_of_calls(actor: "WalletActor") -> None:
     node = actor.node
-    actor.late = dict.fromkeys(actor.late, False)
-    unwanted.ask(actor)
+    unwanted.ask_anew(actor)
     if actor.wallet is None:
         return
     for call_id in (*actor.wallet.holds, *actor.memory.ended):  # ended, perhaps not durably

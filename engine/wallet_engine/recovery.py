@@ -100,4 +100,4 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         envelope.found = None
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
-    unwanted.ask(actor)
+    unwanted.ask_anew(actor)

@@ -43,6 +43,12 @@ def ask(actor: "WalletActor") -> None:
             actor.node.post_own(GiveBack(org_id=actor.org_id, call_id=call_id))
 
 
+def ask_anew(actor: "WalletActor") -> None:
+    """Ask about all of them: whoever wanted one may have been told no by now."""
+    actor.late = dict.fromkeys(actor.late, False)
+    ask(actor)
+
+
 def decide(actor: "WalletActor", call_id: str, asked: Envelope | None) -> None:
     """Give a hold back, unless a repeat was told yes or is about to be."""
     repeats = (held for held in actor.held if isinstance(held.decided, Replay))

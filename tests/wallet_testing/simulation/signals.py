@@ -72,13 +72,25 @@ class SimEffects:
             if self._ended[org_id, call_id] > ENDED_MAX:
                 self._early.append(f"{org_id}: call {call_id} is over, and told to end for ever")
         elif not hold.killed:
-            ends_ms = deadlines.ends_ms(hold, self._started_ms(org_id, hold))
+            known = self._known(org_id, hold)
+            ends_ms = deadlines.ends_ms(known, self._started_ms(org_id, hold))
             if self._clock.now_ms() < ends_ms:
                 self._early.append(
                     f"{org_id}: call {call_id} was told to end ({reason}), is paid until {ends_ms}"
                     f" and it is {self._clock.now_ms()}"
                 )
         self._endings.begin(org_id, call_id, reason, since_ms=since_ms)
+
+    def _known(self, org_id: str, hold: Hold) -> Hold:
+        """Return a live hold as far as its owner can know it: as of the last row it heard of.
+
+        Whoever is not the owner any more has no business to end calls on what it knew.
+        """
+        row, actor = self._server.truth.rows[org_id], self.node.residents.get(org_id)
+        if actor is None or row.owner != self.node.boot_id:
+            return hold
+        rows = (entry for entry in reversed(row.journal) if entry.seq <= actor.durable_seq)
+        return next((e.hold for e in rows if e.call_id == hold.call_id and e.hold), hold)
 
     def _started_ms(self, org_id: str, hold: Hold) -> int:
         """When the node knows the clock of a call to have started, whatever its timer says."""
