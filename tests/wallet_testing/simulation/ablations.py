@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from wallet_engine import actor as actor_module
-from wallet_engine import care
+from wallet_engine import care, unwanted
 from wallet_engine.activator import Activator
 from wallet_engine.actor import WalletActor
 from wallet_engine.commands import Command
@@ -154,7 +154,7 @@ def _stale_probe_believed() -> Patches:
 
 
 def _nothing_given_back() -> Patches:
-    return [(WalletActor, "give_back", lambda *_: None)]
+    return [(unwanted, "ask", lambda *_: None)]
 
 
 def _refusals_not_decided_again() -> Patches:
@@ -222,9 +222,5 @@ ABLATIONS = (
     Ablation(
         "an owner who may have been replaced confirms its epoch",
         lambda: [(WalletActor, "sure", True)],
-    ),
-    Ablation(
-        "an owner who was fenced ends no call on what it knew",
-        lambda: [(WalletActor, "doubt_fenced", WalletActor.doubt)],
     ),
 )

@@ -32,6 +32,12 @@ RETRY_S = (0.02, 0.1, 0.4, 1.0)
 GIVES_UP = 0.15
 """How often a client does not repeat what it got no answer to, while the storm lasts."""
 
+TWINS = 0.3
+"""How often a client asks the same twice at once, or nearly so."""
+
+LOOKS = 0.4
+"""How often a client looks at a wallet before it asks for something: it must never see the past."""
+
 NOBODY = "nobody"
 
 
@@ -52,14 +58,21 @@ class Backend:
         pause_s = plan.storm_s / asks
         for _ in range(asks):
             ask = self._next()
-            if rng.random() < 0.15:
-                twin = asyncio.create_task(self.insist(ask))
+            if rng.random() < LOOKS:
+                await self.insist(builders.look(org_id=self._org()))
+            if rng.random() < TWINS:
+                delay_s = rng.choice((0.0, 0.003, 0.3)) * rng.random()
+                twin = asyncio.create_task(self._insist_after(delay_s, ask))
                 await self.insist(ask)
                 await twin
             else:
                 await self.insist(ask)
             if rng.random() < 0.7 and not self._universe.weather.over:
                 await asyncio.sleep(min(rng.expovariate(1 / pause_s), 5 * pause_s))
+
+    async def _insist_after(self, delay_s: float, ask: Ask) -> None:
+        await asyncio.sleep(delay_s)
+        await self.insist(ask)
 
     async def insist(self, ask: Ask) -> Asked:
         """Ask until there is an answer, or, in a storm, until it seems hopeless."""

@@ -14,7 +14,7 @@ from wallet_engine.memory_ledger import Row
 from wallet_engine.recall import key_of
 from wallet_engine.tariff import whole_seconds
 from wallet_engine.unwanted import RELEASED_LATE
-from wallet_engine.wallet import Entry
+from wallet_engine.wallet import Entry, HoldStatus
 from wallet_testing.audits import audited
 
 from . import ends
@@ -27,6 +27,9 @@ from .universe import Universe
 PASS_THE_FLOOR = frozenset({"adjustment", "clawback", "settings_change"})
 """Rows after which a wallet may be below its floor: the operator's, and refunds of payments."""
 
+
+DIED_AFTER_S = 40.0
+"""Giving back waits while the ledger is away; a node that lives for so long has done it."""
 
 ENDING_S = GOODBYE_S + 0.5
 """How long an ending may take where nothing goes wrong: the sentence, and two messages."""
@@ -52,6 +55,7 @@ def books(universe: Universe) -> list[str]:
         wrong += unexplained(org_id, row, questions, universe.plan.settings)
         wrong += _admitted(universe, posted[org_id], row, durable)
     wrong += _booked(universe)
+    wrong += _unwanted(universe)
     if universe.plan.calm:
         wrong += _outlived(universe)
     _count(universe)
@@ -206,6 +210,23 @@ def _given_back(row: Row, call_id: str) -> bool:
     """Whether a hold was given back.  Between nodes this may overtake a repeat that is let in."""
     release = row.keys.get(f"release:{call_id}")
     return release is not None and release.description.endswith(RELEASED_LATE)
+
+
+def _unwanted(universe: Universe) -> Iterator[str]:
+    """Whoever was told no, each time, and heard it, has no hold that only expiry ended.
+
+    A node that died about then may have taken the knowledge with it.
+    """
+    told: dict[tuple[str, str], bool] = {}
+    for posted in universe.history.posted:
+        if posted.kind == "assistant-request":
+            died = any(-10.0 < it - posted.heard_s < DIED_AFTER_S for it in universe.died_s)
+            key = (posted.org_id, posted.call_id)
+            told[key] = told.get(key, True) and posted.told_no and not died
+    for (org_id, call_id), refused in told.items():
+        hold = universe.server.truth.rows[org_id].holds.get(call_id)
+        if refused and hold is not None and hold.status is HoldStatus.EXPIRED:
+            yield f"{org_id}: {call_id} was told no, and kept its hold until that expired: {hold}"
 
 
 def _booked(universe: Universe) -> Iterator[str]:

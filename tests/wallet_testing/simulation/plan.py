@@ -52,7 +52,7 @@ def plan_of(seed: int) -> Plan:
     calm = rng.random() < 0.08
     rate = 0.0 if calm else rng.choice((0.02, 0.06, 0.15))
     kinds = [kind for kind in STATEMENT if rng.random() < 0.6]
-    nodes = rng.choice((1, 1, 2, 3))
+    nodes = rng.choice((1, 1, 1, 2, 3))
     possible = LARGE if nodes == 1 else (*LARGE, *CLUSTER)
     large = [] if calm else [kind for kind in possible if rng.random() < 0.5]
     return Plan(
@@ -66,9 +66,9 @@ def plan_of(seed: int) -> Plan:
         limits=_limits(rng, len(orgs)),
         backends=rng.randint(3, 8),
         asks_per_backend=rng.randint(6, 20),
-        calls=rng.randint(3, 12),
+        calls=rng.randint(4, 14),
         storm_s=rng.choice((10.0, 30.0, 60.0)),
-        vapi_deadline_s=rng.choice((4.0, 4.0, 0.4)),
+        vapi_deadline_s=rng.choice((4.0, 0.4, 0.15)),
         opening_pence=rng.choice((0, 200, 500, 1500, 5000)),
         statement_faults={kind: rate / len(kinds) for kind in kinds} if kinds else {},
         large_faults=tuple(large),

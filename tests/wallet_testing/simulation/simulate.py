@@ -131,7 +131,7 @@ async def _answered(universe: Universe, tasks: list["asyncio.Task[None]"]) -> No
 
 
 async def _timed(universe: Universe) -> None:
-    """Every live hold of a wallet in memory has a timer; nobody who was told no has a hold."""
+    """Every live hold of a wallet in memory has a timer."""
     await asyncio.sleep(QUIET_S)
     for org_id, row in universe.server.truth.rows.items():
         owner = universe.owner(org_id)
@@ -139,24 +139,6 @@ async def _timed(universe: Universe) -> None:
         for hold in row.holds.values():
             if hold.active and owner is not None and (org_id, hold.call_id) not in armed:
                 universe.wrong.append(f"{org_id}: the live hold of {hold.call_id} has no timer")
-    for org_id, call_id in _refused_calls(universe):
-        held = universe.server.truth.rows[org_id].holds.get(call_id)
-        if held is not None and held.active:
-            universe.wrong.append(f"{org_id}: {call_id} was told no and still has its hold")
-
-
-def _refused_calls(universe: Universe) -> list[tuple[str, str]]:
-    """Return the calls whose every admission was told no, and heard it.
-
-    A node that died since took the knowledge with it; then the hold expires.
-    """
-    told: dict[tuple[str, str], bool] = {}
-    for posted in universe.history.posted:
-        if posted.kind == "assistant-request":
-            key = (posted.org_id, posted.call_id)
-            known = posted.heard_s > universe.died_s
-            told[key] = told.get(key, True) and posted.told_no and known
-    return [key for key, refused in told.items() if refused]
 
 
 async def _drained(universe: Universe) -> None:

@@ -107,7 +107,7 @@ class Storm:
                 universe.kill(node)
             case Fault.NODE_STOPPED | Fault.NODE_REPLACED:
                 node.process.stop()
-                await self._wake(node, rng.uniform(0.05, 6.0))
+                await self._wake(node, rng.uniform(0.05, rng.choice((1.0, 6.0, 12.0))))
             case _ if alone:
                 await universe.start_node(node.place)
                 await self._leave(node)

@@ -50,7 +50,8 @@ class Universe:
         self.phones = Phones(self)
         self.backend = Backend("backend", self)
         self.redis = SimRedis(loop) if plan.nodes > 1 else None
-        self.leases_lost_s = self.died_s = float("-inf")
+        self.leases_lost_s = float("-inf")
+        self.died_s: list[float] = []
         self.nodes: list[SimNode] = []
         self._connected: list[SimNode] = []
         self._outside = copy_context()
@@ -104,7 +105,7 @@ class Universe:
         self.say(f"{node.boot} is killed")
         node.process.kill()
         self.withdraw(node)
-        self.died_s = self.loop.time()
+        self.died_s.append(self.loop.time())
         for reply, holder in list(self._connections.items()):
             if holder is node and not reply.done():
                 reply.set_exception(PeerLost("the node died"))
