@@ -11,6 +11,7 @@ from rich.console import Console
 from wallet_persistence.embedded import EmbeddedServerError
 
 from .bench import bench
+from .forwarded import measure_forwarded
 from .measure import WrongAnswers
 from .node import NodeError
 from .operators import PreparationFailed
@@ -154,6 +155,24 @@ def peers(
 
     async def work() -> bool:
         print(await measure_peers(rounds=rounds, count=asks, in_flight=in_flight))
+        return True
+
+    _run(work)
+
+
+@app.command()
+def forwarded(
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Runs of each, in turn.")] = 7,
+    asks: Annotated[int, typer.Option(min=100, max=10**6, help="Of a run.")] = 10_000,
+    connections: Annotated[int, typer.Option(min=1, max=512, help="Kept open.")] = 64,
+) -> None:
+    """Measure what a decision costs that another node makes, against one made by the node asked.
+
+    Prints a table in Markdown.
+    """
+
+    async def work() -> bool:
+        print(await measure_forwarded(rounds=rounds, asks=asks, connections=connections))
         return True
 
     _run(work)
