@@ -188,7 +188,7 @@ class MemoryLedger:
     def _find(self, probe: Probe) -> Found:
         row = self.rows.get(probe.org_id)
         if row is None:
-            return Found(None, None)
+            return Found(None, None, owned=probe.epoch == 0)
         key, call_id = probe.key, probe.call_id
         return Found(
             row.keys.get(key) if key else None,

@@ -25,7 +25,7 @@ PROBE = Statement(
 -- the asker owns the wallets (0 asks nothing).  Only what was found, or is not owned any more.
 -- The ORDER BYs, and BETWEEN for =, leave one index each that serves: a plan made while the
 -- tables are empty, where any index looks as good, must also serve when they are full.
-SELECT p.ordinal, p.epoch IN (0, coalesce(o.epoch, -1)), {ENTRY_COLUMNS}, {HOLD_COLUMNS}
+SELECT p.ordinal, p.epoch = 0 OR coalesce(o.epoch = p.epoch, false), {ENTRY_COLUMNS}, {HOLD_COLUMNS}
 FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[]) WITH ORDINALITY
     AS p (org_id, key, call_id, epoch, ordinal)
 LEFT JOIN organizations o ON o.id BETWEEN p.org_id AND p.org_id
@@ -40,7 +40,7 @@ LEFT JOIN LATERAL (
     ORDER BY call_id LIMIT 1
 ) r ON true
 WHERE j.org_id IS NOT NULL OR r.org_id IS NOT NULL
-   OR p.epoch NOT IN (0, coalesce(o.epoch, -1))
+   OR NOT (p.epoch = 0 OR coalesce(o.epoch = p.epoch, false))
 """,  # noqa: S608  # two lists of columns
     writes=False,
 )
