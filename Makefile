@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check fmt load bench simulate ablations faults fuzz clean
+.PHONY: help run cluster test check fmt load bench simulate ablations faults cluster-proof fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +39,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@touch $@
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 run: $(VENV)/.run ## start a working system on 127.0.0.1:3001; its data stay in .wallet
 	@exec $(BIN)/wallet up
@@ -74,6 +74,12 @@ ablations: $(VENV)/.dev ## take each mechanism out of the engine, and see that t
 
 faults: $(VENV)/.dev ## hurt a node and its Postgres, FAULTS times (200), and count what was lost
 	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+
+cluster-proof: $(VENV)/.dev ## three nodes killed, stopped, moved, without Redis: what clients see; half an hour
+	@for proof in kills moves sleeps leases brains deadlines; do \
+	  PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.cluster $$proof || exit 1; done
+	@$(BIN)/python -m wallet_loadtests forwarded
+	@PYTHONPATH=tests:loadtests $(BIN)/python -m wallet_testing.faults --nodes 3 --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.dev ## hostile input for long: FUZZ examples (2000) of each property, by SEED
 	@WALLET_FUZZ_EXAMPLES=$(FUZZ) $(if $(SEED),WALLET_FUZZ_SEED=$(SEED)) $(BIN)/python -m pytest -s -p no:logging -p no:schemathesis -k http_hostile tests/integration $(PYTEST_ARGS)

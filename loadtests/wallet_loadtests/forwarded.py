@@ -105,19 +105,18 @@ async def measure_forwarded(*, rounds: int, asks: int, connections: int) -> str:
             await _round(far, pair, pair.other, org_ids, asks, connections)
     ratios = [theirs / ours for ours, theirs in zip(near.both_us(), far.both_us(), strict=True)]
     each = ", ".join(f"{it:.2f}" for it in ratios)
-    return "\n".join(
-        [
-            *HEAD,
-            near.row("by the node that was asked"),
-            far.row("by the other node"),
-            "",
-            f"A forwarded decision takes {median(ratios):.2f} of the CPU of a local one, both nodes"
-            f" counted (goal: at most {GOAL}); in each round {each}.",
-            f"{connections} connections, {rounds} rounds of {asks:,} deductions from {WALLETS}"
-            f" wallets each way, medians; {os.cpu_count()} cores, shared with the client and"
-            f" Postgres; load average before {busy:.1f}.",
-        ]
+    verdict = (
+        f"A forwarded decision takes {median(ratios):.2f} of the CPU of a local one, both nodes"
+        f" counted (goal: at most {GOAL}); in each round {each}."
     )
+    conditions = (
+        f"{connections} connections, {rounds} rounds of {asks:,} deductions from {WALLETS}"
+        f" wallets each way, medians; {os.cpu_count()} cores, shared with the client and"
+        f" Postgres; load average before {busy:.1f}."
+    )
+    names = "by the node that was asked", "by the other node"
+    rows = (near.row(names[0]), far.row(names[1]))
+    return "\n".join([*HEAD, *rows, "", verdict, conditions])
 
 
 @asynccontextmanager

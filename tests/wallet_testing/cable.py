@@ -44,7 +44,7 @@ class Cable:
     """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+        self.target_port = target_port
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[Link] = set()
         self._orphans: set[Link] = set()
@@ -92,7 +92,7 @@ class Cable:
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Lay one connection through."""
         try:
-            there, back = await asyncio.open_connection(HOST, self._target_port)
+            there, back = await asyncio.open_connection(HOST, self.target_port)
         except OSError:  # nobody is there: who connected shall see that too
             writer.transport.abort()
             return

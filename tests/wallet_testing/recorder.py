@@ -139,14 +139,16 @@ class Recorder:
         self.answers: list[Recorded] = []
         self.listeners: list[Callable[[Recorded], None]] = []
 
-    async def ask(self, request: Request, *, patience_s: float | None = None) -> Answer:
+    async def ask(
+        self, request: Request, *, patience_s: float | None = None, at: str = ""
+    ) -> Answer:
         """Send a request once and return what came back, if anything did.
 
-        After `patience_s` the caller hangs up.
+        After `patience_s` the caller hangs up.  `at` is where to send it, if not as usual.
         """
         seen_seq = self._seen[request.org_id]
         sent_s = asyncio.get_running_loop().time()
-        answer = await self._heard(request, patience_s)
+        answer = await self._heard(request, patience_s, at)
         kept = {name: answer.body[name] for name in REMEMBERED if name in answer.body}
         recorded = Recorded(
             request=request, answer=replace(answer, body=kept), seen_seq=seen_seq, sent_s=sent_s
@@ -173,20 +175,20 @@ class Recorder:
         """How many answers said yes."""
         return self.count(200, 201)
 
-    async def _heard(self, request: Request, patience_s: float | None) -> Answer:
+    async def _heard(self, request: Request, patience_s: float | None, at: str) -> Answer:
         try:
             async with asyncio.timeout(patience_s) as patience:
                 self._asking.add(patience)
                 try:
-                    return await self._sent(request)
+                    return await self._sent(request, at)
                 finally:
                     self._asking.discard(patience)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return Answer(status=0)
 
-    async def _sent(self, request: Request) -> Answer:
+    async def _sent(self, request: Request, at: str) -> Answer:
         headers = {**self._headers, **({"Idempotency-Key": request.key} if request.key else {})}
-        url = self._address() + request.path
+        url = (at or self._address()) + request.path
         async with self._session.post(url, data=request.body(), headers=headers) as response:
             return Answer(
                 status=response.status,

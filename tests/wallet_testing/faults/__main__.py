@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from wallet_testing.cluster.faults import run as run_on_nodes
+
 from .deck import DISK_FULL, KINDS, drawn
 from .report import Result, show
 from .scene import Scene, scene_in, suffer
@@ -89,6 +91,9 @@ def names_for(scene: Scene) -> list[str]:
 def main(
     faults: Annotated[int, typer.Option(min=1, help="How many, of all kinds equally.")] = 200,
     seed: Annotated[int, typer.Option(help="Draws the faults and what clients do.")] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="With more than one: faults of a cluster, Redis included.")
+    ] = 1,
     patience: Annotated[
         float, typer.Option(min=0.2, help="Seconds until the node gives up on a statement.")
     ] = DEFAULT_PATIENCE_S,
@@ -105,7 +110,12 @@ def main(
     ):
         folder = logs or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = asyncio.run(run(faults, seed, patience, folder, progress))
+        work = (
+            run(faults, seed, patience, folder, progress)
+            if nodes == 1
+            else run_on_nodes(faults, seed, nodes, folder, progress)
+        )
+        result = asyncio.run(work)
     show(result, console)
     sys.exit(0 if result.is_good else 1)
 
