@@ -66,8 +66,10 @@ class SimStores:
         return await self._asked(lambda: self._org(org_id))
 
     def _org(self, org_id: str) -> Org | None:
-        known = org_id in self._server.truth.rows
-        return Org(org_id=org_id, name=org_id, created_ms=0) if known else None
+        row = self._server.truth.rows.get(org_id)
+        if row is None:
+            return None
+        return Org(org_id=org_id, name=org_id, created_ms=0, overrides=row.overrides)
 
     async def assistant(self, assistant_id: str) -> Assistant | None:  # noqa: ARG002  # see above
         return await self._asked(lambda: None)

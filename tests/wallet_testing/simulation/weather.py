@@ -34,7 +34,7 @@ class Weather:
         self._tally = tally
         self._faults = list(plan.statement_faults.items())
         self._base_s = rng.choice((0.0002, 0.001, 0.005))
-        self._lag_s = 0.0 if plan.calm else rng.choice((0.0, 0.3))
+        self._lag_s = 0.0 if plan.calm else rng.choice((0.0, min(0.3, plan.vapi_deadline_s / 2)))
         self.over = False
         self.busy = False
         self.poisoned_probes: set[str] = set()
