@@ -19,14 +19,15 @@ from .wire import Statement, Wire
 BUMP = Statement("""
 -- $1 orgs, sorted, so that no two claims wait for each other; $2 the new owner;
 -- $3 milliseconds that another owner keeps a wallet at least: from its first claim on, else one
--- that claims again and again, as after lost answers, would keep it for ever.
+-- that claims again and again, as after lost answers, would keep it for ever.  Ages are compared,
+-- because $3 may be longer than time has been: "for ever" before now is no timestamp.
 UPDATE organizations o
 SET epoch = o.epoch + 1, owner = $2,
     owner_since = CASE WHEN o.owner = $2 THEN o.owner_since ELSE clock_timestamp() END
 FROM unnest($1::text[]) AS w (org_id)
 WHERE o.id BETWEEN w.org_id AND w.org_id
   AND (o.owner IS NULL OR o.owner = $2 OR o.owner_since IS NULL
-       OR o.owner_since <= clock_timestamp() - $3::int8 * interval '1 millisecond')
+       OR clock_timestamp() - o.owner_since >= $3::int8 * interval '1 millisecond')
 RETURNING
     o.id, o.epoch, o.seq, o.wallet_balance_pence, o.held_pence, o.suspended, o.settings,
     o.debt_limit_pence, coalesce((extract(epoch FROM o.last_entry_at) * 1000)::int8, 0)

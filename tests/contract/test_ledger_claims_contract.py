@@ -3,6 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
+from wallet_engine.activator import FOR_EVER_MS
 from wallet_engine.ports import DueHold, Ledger, Loaded, Taken
 from wallet_engine.sharding import SHARD_COUNT, shard_of
 from wallet_testing.builders import (
@@ -58,13 +61,14 @@ async def test_a_new_wallet_is_empty(owner: Owner, ledgers: "Ledgers") -> None:
     assert (loaded.seq, loaded.balance_pence, loaded.last_ms, loaded.epoch) == (0, 0, 0, 1)
 
 
+@pytest.mark.parametrize("tenure_ms", [HOUR_MS, FOR_EVER_MS])
 async def test_a_wallet_stays_with_its_owner_for_the_tenure(
-    owner: Owner, ledgers: "Ledgers"
+    owner: Owner, ledgers: "Ledgers", tenure_ms: int
 ) -> None:
     """Who comes too early hears who has it, and takes nothing: the owner goes on writing."""
     rival = ledgers.ledger("boot-2")
 
-    claims = await rival.activate([ORG], owner="boot-2", tenure_ms=HOUR_MS)
+    claims = await rival.activate([ORG], owner="boot-2", tenure_ms=tenure_ms)
     assert claims == {ORG: Taken(ORG, "boot-1")}
     await owner.write(charge(1, key="a"))
 
