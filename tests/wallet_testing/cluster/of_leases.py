@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from statistics import median
 
 from redis.asyncio import Redis
@@ -72,35 +73,52 @@ async def _suffered(cluster: Cluster, name: str, hurt: Hurt) -> list[str]:
     await cluster.until_settled()
     timings, loop = Timings(), asyncio.get_running_loop()
     cluster.recorder.listeners.append(timings)
-    moved: set[int] = set()
-    watching = asyncio.create_task(_watch(cluster, await cluster.holders(), moved))
+    watch = Watch(cluster, await cluster.holders())
+    watching = asyncio.create_task(watch.run())
     began_s = loop.time()
     await hurt()
     ended_s = loop.time()
-    agreed_s = await cluster.until_agreed()
-    settled_s = agreed_s + await cluster.until_settled()
-    await asyncio.sleep(AFTER_S)
-    late_s = await cluster.until_settled()
+    await asyncio.sleep(AFTER_S)  # they cannot have noticed yet
+    await cluster.until_settled()
     watching.cancel()
     cluster.recorder.listeners.remove(timings)
     seen = timings.within(began_s, loop.time())
     failed = [it for it in seen if it.failed]
-    still = sum(shard_of(it.org_id) not in moved for it in failed)
+    still = sum(shard_of(it.org_id) not in watch.moved for it in failed)
     return [
         f"Redis {name} ({ended_s - began_s:.1f} s): {failures(seen)}",
-        f"    {still} of them of shards that had not moved; {len(moved)} shards moved",
-        f"    s until all agree: {agreed_s:.2f}, at home: {settled_s:.2f}, later: {late_s:.2f}",
+        f"    {still} of them of shards that had not moved; {len(watch.moved)} shards moved",
+        f"    s after its end until all agreed for good: {max(0.0, watch.apart_s - ended_s):.2f}",
         f"    ms: {figures([it.took_s for it in seen], unit_s=MS)}",
     ]
 
 
-async def _watch(cluster: Cluster, before: Mapping[int, str], moved: set[int]) -> None:
-    """Collect the shards that any node says to have another holder than before."""
-    while True:
-        for view in await cluster.views():
-            holders = view["holders"] if view else []
-            moved |= {it for it, name in enumerate(holders) if node_of(name or "") != before[it]}
-        await asyncio.sleep(WATCH_S)
+@dataclass(slots=True)
+class Watch:
+    """Looks again and again who holds what, as each node says, from `before` on.
+
+    `moved`: shards that anybody said to have another holder.  `apart_s`: when nodes last disagreed.
+    """
+
+    cluster: Cluster
+    before: Mapping[int, str]
+    moved: set[int] = field(default_factory=set)
+    apart_s: float = 0.0
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            views = [view["holders"] for view in await self.cluster.views() if view]
+            for holders in views:
+                self.moved |= {
+                    shard
+                    for shard, token in enumerate(holders)
+                    if node_of(token or "") != self.before[shard]
+                }
+            if any(None in holders or holders != views[0] for holders in views):
+                self.apart_s = loop.time()
+            await asyncio.sleep(WATCH_S)
 
 
 async def splits(
