@@ -15,7 +15,6 @@ from .errors import InvalidCommand, LedgerFault, UnknownOrg, WalletError
 from .journal import Answer
 from .node import Node
 from .ports import Clock, History
-from .settings import OnUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +64,9 @@ class Calls:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def lets_in_undecided(self, org_id: str) -> bool:
-        """Whether this org's calls may start when no decision is possible in time."""
-        return self._node.known_settings(org_id).on_unavailable is OnUnavailable.ALLOW
-
-    async def admit(self, org_id: str, call_id: str, *, timeout_s: float) -> Answer:
+    async def admit(
+        self, org_id: str, call_id: str, *, let_in_undecided: bool, timeout_s: float
+    ) -> Answer:
         """Open a hold for a call that rings.
 
         One that comes too late is given back, unless the caller was let in without it.
@@ -79,7 +76,7 @@ class Calls:
             call_id=call_id,
             managed=True,
             strict=False,
-            give_back=not self.lets_in_undecided(org_id),
+            give_back=not let_in_undecided,
         )
         return await self._node.ask(reserve, timeout_s=timeout_s)
 

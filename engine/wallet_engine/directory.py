@@ -1,4 +1,4 @@
-"""Which org a message belongs to, and who answers its calls: stored mappings, cached.
+"""Which org a message belongs to, who answers its calls, its settings: what is stored, cached.
 
 Mappings may be out of date for `MAPPING_MS`, on the node where they were changed not at all
 (`forget_…`).  A call never changes its org.  Source: SPEC §5.1.
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .errors import LedgerError, LedgerUnavailable
 from .lookups import K, Lookups, V
 from .ports import Assistant, Clock, DirectoryStore, Org, PhoneNumber
+from .settings import Overrides
 from .texts import ORG_ID
 
 MAPPING_MS = 10_000
@@ -147,6 +148,14 @@ class Directory:
             if mapped.org_id == org_id:
                 return mapped
         return await self._default(org_id)
+
+    async def overrides(self, org_id: str) -> Overrides:
+        """Return what an org overrides of the defaults, as every node can read it.
+
+        Its wallet knows better, but that is in the memory of one node only.
+        """
+        org = await self._org(org_id)
+        return {} if org is None else org.overrides
 
     # --- one look-up each -------------------------------------------------------------------
 

@@ -212,12 +212,10 @@ class Node:
 
     # --- the whole node -------------------------------------------------------------------------
 
-    def known_settings(self, org_id: str) -> Settings:
-        """Return an org's settings if its wallet is in memory, else the defaults."""
+    def known_settings(self, org_id: str) -> Settings | None:
+        """Return an org's settings if its wallet is in the memory of this node."""
         actor = self.residents.get(org_id)
-        if actor is None or actor.wallet is None:
-            return self.defaults
-        return actor.wallet.settings
+        return None if actor is None or actor.wallet is None else actor.wallet.settings
 
     def stop_fleet(self, *, stopped: bool, end_live_calls: bool) -> None:
         """Stop or resume the whole fleet, and end all live calls if that is wanted."""

@@ -125,10 +125,11 @@ class Membership:
     async def hand_over(self) -> None:
         """Give the wallets to other nodes, and pass on for a moment what still comes for them.
 
-        Where there is no other node, nothing happens: what is open is decided here to the end.
+        Where no other node stays, nothing happens: what is open is decided here to the end.
         """
-        if self._keeping is not None and len(self.ownership.nodes) > 1:
-            await self._leave()
+        if self._keeping is None or len(self.ownership.nodes) <= 1:
+            return
+        if await self._leave(alone_too=False):
             await asyncio.sleep(LINGER_S)
 
     async def leave(self) -> None:
@@ -137,7 +138,7 @@ class Membership:
         What others asked before is answered.
         """
         if self._keeping is not None:
-            await self._leave()
+            await self._leave(alone_too=True)
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         await self._server.close(grace_s=PEERS_GRACE_S)
@@ -153,12 +154,12 @@ class Membership:
     def _poked(self) -> None:
         self.ownership.look_now()
 
-    async def _leave(self) -> None:
-        if self._has_left:
-            return
-        self._has_left = True
-        log.info("This node leaves, and hands over %d shards", len(self.ownership.shards))
-        await self.ownership.leave()
+    async def _leave(self, *, alone_too: bool) -> bool:
+        """Leave, once.  False: nobody else stays, so nothing was handed over."""
+        if not self._has_left:
+            log.info("This node leaves, and hands over %d shards", len(self.ownership.shards))
+            self._has_left = await self.ownership.leave(alone_too=alone_too)
+        return self._has_left
 
 
 class _Watched:

@@ -38,6 +38,14 @@ NOT_OURS: Final = frozenset({"InvalidCommand", "UnknownOrg", "idempotency_key_re
 
 DEDUCTED: Final = frozenset({CALL_DEDUCTION, *map(str, AssetType)})
 REFUND_REASONS: Final = frozenset({"provisioning", "other"})
+FENCE_CAUSES: Final = (
+    "busy", "fence", "lost_answer_committed", "lost_answer_not_committed", "poison", "probe",
+    "sweep", "taken", "unknown",
+)  # fmt: skip
+"""All that the engine tells `Stats.fenced`."""
+
+ENDINGS: Final = frozenset(HoldStatus) - {HoldStatus.ACTIVE}
+PROVISIONED: Final = ("done", "failed")
 
 
 class PrometheusStats:
@@ -104,13 +112,26 @@ class PrometheusStats:
         self._booked = self._charges.labels("yes")
         self._not_booked = self._charges.labels("no")
         self._booked_count = self._charged_count = 0
-        for reason in REFUND_REASONS:
-            self._refunds.labels(reason)
+        self._begin_at_zero()
         Gauge(
             "wallet_billing_success_ratio",
             "Share of the charges asked for since the start that were booked.",
             registry=registry,
         ).set_function(self._success_ratio)
+
+    def _begin_at_zero(self) -> None:
+        """Show what is rare from the start, or its first would be no increase to Prometheus."""
+        provisioning = Counter(
+            "wallet_provisioning", "Numbers asked for.", ["outcome"], registry=self.registry
+        )
+        for counter, values in (
+            (self._refunds, REFUND_REASONS),
+            (self._fenced, FENCE_CAUSES),
+            (self._holds_ended, ENDINGS),
+            (provisioning, PROVISIONED),
+        ):
+            for label in values:
+                counter.labels(label)
 
     def decided(self, verb: str, outcome: str, code: str, seconds: float) -> None:
         """See `ports.Stats`."""

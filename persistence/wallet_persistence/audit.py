@@ -3,7 +3,6 @@
 Each wallet is read in one snapshot, so a running engine does not disturb it, nor it the engine.
 """
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Self
 
@@ -11,11 +10,11 @@ import asyncpg
 
 from wallet_engine.audit import Auditor, StoredWallet
 from wallet_engine.errors import InvalidCommand
-from wallet_engine.settings import Overrides, Settings
+from wallet_engine.settings import Settings
 
 from .migrate import connect
 from .postgres import Connection, asking
-from .rows import ENTRY_COLUMNS, HOLD_COLUMNS, entry_of, hold_of
+from .rows import ENTRY_COLUMNS, HOLD_COLUMNS, entry_of, hold_of, overrides_of
 
 COUNT = """
 -- $1 an org, or NULL for all of them.
@@ -145,12 +144,5 @@ def _stored(org_id: str, row: Any) -> StoredWallet:  # noqa: ANN401  # a record
         balance_pence=row["wallet_balance_pence"],
         held_pence=row["held_pence"],
         suspended=row["suspended"],
-        overrides=_overrides(row["settings"], row["debt_limit_pence"]),
+        overrides=overrides_of(row["settings"], row["debt_limit_pence"]),
     )
-
-
-def _overrides(settings: str, debt_limit_pence: int | None) -> Overrides:
-    overrides: dict[str, object] = json.loads(settings)
-    if debt_limit_pence is not None:
-        overrides["debt_limit_pence"] = debt_limit_pence
-    return overrides

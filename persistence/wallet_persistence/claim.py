@@ -6,14 +6,12 @@ second one, because the first sees the holds as they were before it waited.  It 
 again in the same snapshot, so a wallet that another owner took in between is not half loaded.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from wallet_engine.ports import Claim, Loaded, Taken
-from wallet_engine.settings import Overrides
 from wallet_engine.wallet import Hold
 
-from .rows import HOLD_COLUMNS, HOLD_WIDTH, Row, hold_of
+from .rows import HOLD_COLUMNS, HOLD_WIDTH, Row, hold_of, overrides_of
 from .wire import Statement, Wire
 
 BUMP = Statement("""
@@ -109,7 +107,7 @@ def _loaded(wallet: Row, rows: Sequence[Row]) -> Loaded:
         balance_pence=balance,
         held_pence=held,
         suspended=suspended,
-        overrides=_overrides(settings, debt_limit),
+        overrides=overrides_of(settings, debt_limit),
         last_ms=last_ms,
         holds=holds,
         started_ms=started_ms,
@@ -127,10 +125,3 @@ def _holds(rows: Sequence[Row]) -> tuple[list[Hold], Mapping[str, int]]:
         if row[3] is not None:
             started_ms[call_id] = row[3]
     return holds, started_ms
-
-
-def _overrides(settings: str, debt_limit_pence: int | None) -> Overrides:
-    overrides: dict[str, object] = json.loads(settings)
-    if debt_limit_pence is not None:
-        overrides["debt_limit_pence"] = debt_limit_pence
-    return overrides

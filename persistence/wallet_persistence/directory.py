@@ -11,6 +11,7 @@ from wallet_engine.settings import Overrides, Settings, merged
 from wallet_engine.wallet import Entry, Wallet
 
 from .postgres import Pool, borrowed
+from .rows import overrides_of
 
 CREATION_KEY = "settings:created"
 """The key of the settings that an org is created with: in no caller's space."""
@@ -40,7 +41,7 @@ SELECT 1 FROM created
 """
 
 ORG = """
-SELECT id AS org_id, name, (extract(epoch FROM created_at) * 1000)::int8 AS created_ms
+SELECT id, name, (extract(epoch FROM created_at) * 1000)::int8, settings, debt_limit_pence
 FROM organizations WHERE id = $1
 """
 
@@ -139,7 +140,15 @@ class PostgresDirectory:
     async def org(self, org_id: str) -> Org | None:
         """Return an org, or None."""
         row = await self._row(ORG, org_id)
-        return None if row is None else Org(**dict(row))
+        if row is None:
+            return None
+        found_id, name, created_ms, settings, debt_limit_pence = row
+        return Org(
+            org_id=found_id,
+            name=name,
+            created_ms=created_ms,
+            overrides=overrides_of(settings, debt_limit_pence),
+        )
 
     async def rename_org(self, org_id: str, name: str) -> None:
         """Change an org's name."""

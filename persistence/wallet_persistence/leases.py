@@ -80,14 +80,19 @@ class Script(NamedTuple):
 # the holders, at its number + 2 among the keys.
 
 RENEW = Script("""
--- ARGV: token, address, ttl_ms, shards wanted '3,17', then shard and successor of each given.
+-- ARGV: token, address (empty: it leaves), ttl_ms, shards wanted '3,17', then shard and successor
+-- of each given.
 -- Answers [holders, nodes] as JSON: the client reads one string with a third of the work of 256.
 local token, ttl_ms = ARGV[1], ARGV[3]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local until_ms = string.format('%.0f', now_ms + ttl_ms)
-redis.call('HSET', KEYS[1], token, until_ms .. ' ' .. ttl_ms .. ' ' .. ARGV[2])
+if ARGV[2] == '' then
+  redis.call('HDEL', KEYS[1], token)
+else
+  redis.call('HSET', KEYS[1], token, until_ms .. ' ' .. ttl_ms .. ' ' .. ARGV[2])
+end
 local nodes, last_ms = {}, 0
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
@@ -105,9 +110,12 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last_ms + 1))
 local holders = redis.call('MGET', unpack(KEYS, 2))
 for i = 5, #ARGV, 2 do
   local at = ARGV[i] + 1
-  if holders[at] == token then
+  if holders[at] == token and nodes[ARGV[i + 1]] then
     redis.call('SET', KEYS[at + 1], ARGV[i + 1], 'PX', ttl_ms)
     holders[at] = ARGV[i + 1]
+  elseif holders[at] == token then
+    redis.call('DEL', KEYS[at + 1])
+    holders[at] = false
   end
 end
 for shard in string.gmatch(ARGV[4], '%d+') do
@@ -126,13 +134,19 @@ LEAVE = Script("""
 -- ARGV: token, then shard and successor of each given.
 -- The successor has it as long as our last renewal asked for; if we are forgotten, as we had it.
 local token = ARGV[1]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local function lives(node)
+  local end_ms = string.match(redis.call('HGET', KEYS[1], node) or '', '^%d+')
+  return tonumber(end_ms or 0) >= now_ms
+end
 local ttl_ms = string.match(redis.call('HGET', KEYS[1], token) or '', '^%d+ (%d+) ')
 local lasting = ttl_ms and {'PX', ttl_ms} or {'KEEPTTL'}
 
 local holders = redis.call('MGET', unpack(KEYS, 2))
 for i = 2, #ARGV, 2 do
   local at = ARGV[i] + 1
-  if holders[at] == token then
+  if holders[at] == token and lives(ARGV[i + 1]) then
     redis.call('SET', KEYS[at + 1], ARGV[i + 1], unpack(lasting))
     holders[at] = ARGV[i + 1]
   end
@@ -143,7 +157,7 @@ end
 redis.call('HDEL', KEYS[1], token)
 return ''
 """)
-"""Hands over, frees the rest, and says that a node lives no longer."""
+"""Hands over to who lives, frees the rest, and says that a node lives no longer."""
 
 
 class RedisLeases:

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from wallet_engine.settings import Overrides
 from wallet_engine.tariff import Tariff
 from wallet_engine.wallet import Entry, Hold, HoldStatus, hold_of_json
 
@@ -59,3 +60,11 @@ def hold_of(row: Row) -> Hold:
     tariff = Tariff(*row[_TARIFF])
     before, after = row[_TARIFF.stop : _STATUS], row[_STATUS + 1 :]
     return Hold._make((row[0], tariff, *before, status, *after))
+
+
+def overrides_of(settings: str, debt_limit_pence: int | None) -> Overrides:
+    """Return what an org overrides, of both columns of its row that say so."""
+    overrides: dict[str, object] = json.loads(settings)
+    if debt_limit_pence is not None:
+        overrides["debt_limit_pence"] = debt_limit_pence
+    return overrides

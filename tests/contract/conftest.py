@@ -1,19 +1,34 @@
-"""The ledgers that are held to the one contract."""
+"""The ledgers that are held to the one contract, and the stores of leases to theirs."""
 
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Protocol
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from wallet_engine.memory_ledger import MemoryLedger
 from wallet_engine.ports import Ledger, Org
 from wallet_persistence.directory import PostgresDirectory
+from wallet_persistence.embedded import EmbeddedValkey
 from wallet_persistence.ledger import PostgresLedger
 from wallet_persistence.postgres import Access, Pool, open_pool
 from wallet_testing.builders import ORG, T0_MS, credit
 from wallet_testing.clock import ManualClock
+from wallet_testing.lease_stores import (
+    ONE,
+    THREE,
+    TWO,
+    LeaseStore,
+    Member,
+    MemoryStore,
+    RedisStore,
+    ServerWith,
+    debian_redis,
+    member,
+)
 from wallet_testing.owners import Owner
 from wallet_testing.servers import Databases
 
@@ -101,3 +116,50 @@ async def owner(ledgers: Ledgers) -> Owner:
 @pytest.fixture
 def ledger(owner: Owner) -> Ledger:
     return owner.ledger
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def redis() -> AsyncIterator[EmbeddedValkey]:
+    """Give a real Redis that the tests of this module share."""
+    if not debian_redis():
+        pytest.skip("no redis-server on PATH; Valkey is tested all the same")
+    async with ServerWith([debian_redis()]) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "valkey", "redis"])
+def lease_server(request: pytest.FixtureRequest) -> EmbeddedValkey | None:
+    """Start a server only for the store that needs one."""
+    if request.param == "memory":
+        return None
+    started: EmbeddedValkey = request.getfixturevalue(request.param)
+    return started
+
+
+@pytest_asyncio.fixture
+async def store(lease_server: EmbeddedValkey | None) -> AsyncIterator[LeaseStore]:
+    """Give each kind of store in turn, empty."""
+    if lease_server is None:
+        yield MemoryStore()
+        return
+    async with AsyncExitStack() as opened:
+        admin = await opened.enter_async_context(Redis.from_url(lease_server.url))
+        yield RedisStore(lease_server.url, f"test-{secrets.token_hex(8)}", admin, opened)
+
+
+@pytest.fixture
+def one(store: LeaseStore) -> Member:
+    return member(store.leases(), ONE)
+
+
+@pytest.fixture
+def two(store: LeaseStore) -> Member:
+    return member(store.leases(), TWO)
+
+
+@pytest.fixture
+def three(store: LeaseStore) -> Member:
+    return member(store.leases(), THREE)

@@ -1,29 +1,20 @@
 """What every store of leases promises: in memory, in Valkey and in Redis."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
-from redis.asyncio import Redis
 
 from wallet_engine.sharding import SHARD_COUNT
-from wallet_persistence.embedded import EmbeddedValkey
 from wallet_testing.lease_stores import (
+    ONE,
     SHORT_MS,
+    THREE,
+    TWO,
     LeaseStore,
     Member,
-    MemoryStore,
-    RedisStore,
-    ServerWith,
-    debian_redis,
     held,
     member,
 )
-
-ONE, TWO, THREE = "node-1:a", "node-2:b", "node-3:c"
 
 ODD_TOKENS = [
     "eu.west/node 1:a",
@@ -35,50 +26,6 @@ ODD_TOKENS = [
     "12",
     "%d $1 ' -- ]]:f",
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def redis() -> AsyncIterator[EmbeddedValkey]:
-    """Give a real Redis that the tests of this module share."""
-    if not debian_redis():
-        pytest.skip("no redis-server on PATH; Valkey is tested all the same")
-    async with ServerWith([debian_redis()]) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "valkey", "redis"])
-def server(request: pytest.FixtureRequest) -> EmbeddedValkey | None:
-    """Start a server only for the store that needs one."""
-    if request.param == "memory":
-        return None
-    started: EmbeddedValkey = request.getfixturevalue(request.param)
-    return started
-
-
-@pytest_asyncio.fixture
-async def store(server: EmbeddedValkey | None) -> AsyncIterator[LeaseStore]:
-    """Give each kind of store in turn, empty."""
-    if server is None:
-        yield MemoryStore()
-        return
-    async with AsyncExitStack() as opened:
-        admin = await opened.enter_async_context(Redis.from_url(server.url))
-        yield RedisStore(server.url, f"test-{secrets.token_hex(8)}", admin, opened)
-
-
-@pytest.fixture
-def one(store: LeaseStore) -> Member:
-    return member(store.leases(), ONE)
-
-
-@pytest.fixture
-def two(store: LeaseStore) -> Member:
-    return member(store.leases(), TWO)
-
-
-@pytest.fixture
-def three(store: LeaseStore) -> Member:
-    return member(store.leases(), THREE)
 
 
 # --- taking and renewing --------------------------------------------------------------------------
@@ -160,6 +107,7 @@ async def test_what_is_handed_over_lasts_as_long_as_the_giver_says(
     store: LeaseStore, one: Member, two: Member
 ) -> None:
     """The successor has it for the term of the hand-over, not for what was left to the giver."""
+    await two.renew()
     await one.renew(1, 2)
     await one.renew(give={1: TWO}, ttl_ms=SHORT_MS)
     await one.renew(give={2: TWO})
@@ -180,6 +128,8 @@ async def test_a_late_repeat_of_a_hand_over_takes_nothing_back(
     one: Member, two: Member, three: Member
 ) -> None:
     """A hand-over that is carried out again, when the shard has moved on, does nothing."""
+    await three.renew()
+    await two.renew()
     await one.renew(1)
     await one.renew(give={1: TWO})
     await two.renew(give={1: THREE})
@@ -188,11 +138,26 @@ async def test_a_late_repeat_of_a_hand_over_takes_nothing_back(
     assert held(await three.renew(1)) == {1: THREE}
 
 
-async def test_what_is_given_and_wanted_is_given(one: Member) -> None:
-    """Giving comes first: a shard in both lists is the successor's."""
-    await one.renew(1)
+async def test_what_is_given_and_wanted_is_given(one: Member, two: Member) -> None:
+    """Giving comes first: a shard in both lists is the successor's; it stays, if there is none."""
+    await two.renew()
+    await one.renew(1, 2)
 
-    assert held(await one.renew(1, give={1: TWO})) == {1: TWO}
+    assert held(await one.renew(1, 2, give={1: TWO, 2: THREE})) == {1: TWO, 2: ONE}
+
+
+async def test_what_is_given_to_the_dead_is_free(
+    store: LeaseStore, one: Member, two: Member, three: Member
+) -> None:
+    """Who never lived, lives no longer or leaves gets nothing; the shard is anybody's at once."""
+    await one.renew(1, 2, 3)
+    await two.renew(ttl_ms=SHORT_MS)
+    await store.wait_ms(SHORT_MS)
+    await three.leaving()
+
+    view = await one.renew(give={1: TWO, 2: THREE, 3: "node-4:never"})
+    assert held(view) == {}
+    assert held(await two.renew(1, 2, 3)) == {1: TWO, 2: TWO, 3: TWO}
 
 
 # --- leaving --------------------------------------------------------------------------------------
@@ -212,6 +177,7 @@ async def test_a_node_leaves(one: Member, two: Member, three: Member) -> None:
 
 async def test_leaving_again_does_nothing(one: Member, two: Member) -> None:
     """A leave whose answer was lost is made again; so is one of a node that never was there."""
+    await two.renew()
     await one.renew(1, 2)
     await one.leave({1: TWO})
     await one.leave({1: TWO, 2: TWO})
@@ -221,6 +187,7 @@ async def test_leaving_again_does_nothing(one: Member, two: Member) -> None:
 
 async def test_a_leaver_gives_for_its_own_term(store: LeaseStore, one: Member, two: Member) -> None:
     """The successor has it for the term of the leaver's last renewal."""
+    await two.renew()
     await one.renew(1)
     await one.renew(ttl_ms=SHORT_MS)
     await one.leave({1: TWO})
@@ -232,14 +199,38 @@ async def test_a_leaver_gives_for_its_own_term(store: LeaseStore, one: Member, t
 async def test_who_is_not_known_gives_what_is_left(
     store: LeaseStore, one: Member, two: Member
 ) -> None:
-    """A node that holds a shard and never renewed anything hands it over as it has it."""
-    await two.renew(1, 2)
-    await two.renew(give={1: ONE})
-    await two.renew(give={2: ONE}, ttl_ms=SHORT_MS)
+    """A node that said that it leaves hands over what it has, as it has it."""
+    await two.renew()
+    await one.leaving(1)
+    await one.leaving(2, ttl_ms=SHORT_MS)
     await one.leave({1: TWO, 2: TWO})
     await store.wait_ms(SHORT_MS)
 
     assert held(await two.renew()) == {1: TWO}
+
+
+async def test_who_leaves_is_nobodys_successor(one: Member, two: Member, three: Member) -> None:
+    """It is known no longer, but keeps and renews what it has until it has left."""
+    await one.renew(1)
+    await two.renew(2)
+    view = await one.leaving(1)
+    assert held(view) == {1: ONE, 2: TWO}
+    assert dict(view.nodes) == {TWO: two.address}
+
+    await two.leave({2: ONE})
+    assert held(await three.renew(1, 2)) == {1: ONE, 2: THREE}
+
+
+async def test_a_leaver_gives_nothing_to_the_dead(
+    store: LeaseStore, one: Member, two: Member, three: Member
+) -> None:
+    """What was for a dead node is free, as the rest of its own."""
+    await two.renew(ttl_ms=SHORT_MS)
+    await one.renew(1, 2, 3)
+    await store.wait_ms(SHORT_MS)
+    await one.leave({1: TWO, 2: "node-4:never"})
+
+    assert held(await three.renew()) == {}
 
 
 # --- running out ----------------------------------------------------------------------------------
@@ -319,6 +310,7 @@ async def test_a_token_is_any_text(store: LeaseStore, two: Member, token: str) -
     """What a token is made of does not matter: it comes back as it was, and is compared whole."""
     odd = member(store.leases(), token)
     await two.renew(2)
+    await odd.renew()
     await two.renew(give={2: token})
 
     view = await odd.renew(1, 2)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -76,6 +77,7 @@ async def test_settings_at_creation_are_journaled(
     assert entry.fingerprint == same.fingerprint
     [loaded] = await look(owner.ledger, ORG)
     assert loaded.overrides == overrides
+    assert await directory.org(ORG) == replace(ACME, overrides=overrides)
     assert (loaded.seq, loaded.last_ms) == (1, ACME.created_ms)
     auditor = Auditor(ORG, Settings())
     auditor.row(entry)

@@ -1,6 +1,7 @@
 """Whose a message is and who answers it: the order of SPEC §5.1, and what may be remembered."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -228,6 +229,27 @@ async def test_a_change_here_is_seen_at_once(directory: Directory, store: Memory
     assert await directory.org_of_message(MessageIds(path_org_id="new")) == Located(
         "new", Source.PATH
     )
+
+
+async def test_what_an_org_overrides_is_remembered(
+    directory: Directory, store: MemoryDirectory, clock: ManualClock
+) -> None:
+    """One look-up in seconds, which a message to the org's path shares; a change here is seen."""
+    acme = store.orgs["acme"] = replace(store.orgs["acme"], overrides={"max_call_seconds": 60})
+    await directory.org_of_message(MessageIds(path_org_id="acme"))
+    for _ in range(3):
+        assert await directory.overrides("acme") == {"max_call_seconds": 60}
+    assert await directory.overrides("nobody") == {}
+    assert store.asked == [("org", "acme"), ("org", "nobody")]
+
+    store.orgs["acme"] = replace(acme, overrides={})
+    clock.advance(ms=MAPPING_MS - 1)
+    assert await directory.overrides("acme") == {"max_call_seconds": 60}
+    clock.advance(ms=1)
+    assert await directory.overrides("acme") == {}
+    store.orgs["acme"] = acme
+    directory.forget_org("acme")
+    assert await directory.overrides("acme") == {"max_call_seconds": 60}
 
 
 @pytest.mark.parametrize("trouble", [LedgerBusy("full"), OutcomeUnknown("lost")])

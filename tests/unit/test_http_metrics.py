@@ -1,9 +1,12 @@
 """What is counted, and under which names."""
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wallet_engine
 from wallet_engine.node import NodeCounts
 from wallet_engine.tariff import Tariff
 from wallet_engine.wallet import Entry, Hold, HoldStatus
@@ -122,7 +125,44 @@ def test_there_are_few_series() -> None:
 def test_two_nodes_in_one_process_count_apart() -> None:
     """No global registry."""
     one, two = PrometheusStats(), PrometheusStats()
-    one.fenced("epoch")
+    one.fenced("fence")
 
-    assert value(one, "wallet_fenced_total", cause="epoch") == 1
-    assert value(two, "wallet_fenced_total", cause="epoch") is None
+    assert value(one, "wallet_fenced_total", cause="fence") == 1
+    assert value(two, "wallet_fenced_total", cause="fence") == 0
+
+
+def test_what_is_rare_is_shown_from_the_start() -> None:
+    """Prometheus takes a series that begins at 1 for no increase: the first would go unseen."""
+    stats = PrometheusStats()
+    expected = {
+        "wallet_fenced_total": ("cause", causes_in_the_engine()),
+        "wallet_holds_ended_total": ("status", {"committed", "released", "expired"}),
+        "wallet_provisioning_total": ("outcome", {"done", "failed"}),
+        "wallet_refunds_total": ("reason", {"provisioning", "other"}),
+    }
+    samples = [it for family in stats.registry.collect() for it in family.samples]
+    shown = {
+        name: {it.labels[label]: it.value for it in samples if it.name == name}
+        for name, (label, _) in expected.items()
+    }
+
+    assert shown == {name: dict.fromkeys(labels, 0) for name, (_, labels) in expected.items()}
+
+
+def causes_in_the_engine() -> set[str]:
+    """Return every text that the engine's source gives to `fenced`."""
+    calls = [
+        node
+        for path in Path(wallet_engine.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "fenced"
+    ]
+    return {
+        inner.value
+        for call in calls
+        for argument in call.args
+        for inner in ast.walk(argument)
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
+    }

@@ -11,14 +11,13 @@ import pytest
 from wallet_engine.commands import Commit, Proof
 from wallet_engine.errors import (
     DeadlinePassed,
-    LedgerBusy,
     LedgerFault,
     LedgerUnavailable,
     Overloaded,
     UnknownOrg,
 )
 from wallet_engine.ports import Assistant, PhoneNumber
-from wallet_engine.settings import OnUnavailable, Settings
+from wallet_engine.settings import Settings
 from wallet_http.options import EdgeOptions, VapiOptions
 from wallet_testing.vapi_world import (
     ASSISTANT,
@@ -265,37 +264,6 @@ async def test_an_answer_in_time_whatever_happens_inside(where: str) -> None:
 
         answer = await world.post(ORG_WEBHOOK, fixture("assistant-request"))
         assert answer == (200, {"error": SPOKEN.spoken_unavailable})
-
-
-ALLOWS = Settings(on_unavailable=OnUnavailable.ALLOW, max_call_seconds=300)
-
-
-@pytest.mark.parametrize("path", [WEBHOOK, ORG_WEBHOOK])
-async def test_an_org_that_would_rather_answer(path: str) -> None:
-    """`on_unavailable` allow: who answers is told, no money is held."""
-    async with vapi_world(IMPATIENT, settings=ALLOWS) as world:
-        world.calls.stalled = asyncio.Event()
-        status, body = await world.post(path, fixture("assistant-request"))
-
-        assert (status, body["assistantId"]) == (200, ASSISTANT)
-        assert body["assistantOverrides"]["maxDurationSeconds"] == 300
-        assert world.outcomes == ["allowed:deadline_passed"]
-        assert world.calls.wallet().holds == {}
-
-
-async def test_allowing_needs_somebody_who_answers() -> None:
-    """While the directory cannot be asked, nobody knows who would answer."""
-    async with vapi_world(settings=ALLOWS) as world:
-        world.store.trouble = LedgerBusy("away")
-        status, body = await world.post(WEBHOOK, fixture("assistant-request"))
-
-        assert (status, body["code"]) == (503, "database_unavailable")
-
-
-async def test_a_refusal_by_the_rules_is_never_allowed() -> None:
-    """The policy is for want of a decision; a no is a decision."""
-    async with vapi_world(settings=ALLOWS, pence=0) as world:
-        assert (await world.post(WEBHOOK, fixture("assistant-request")))[0] == 402
 
 
 async def test_the_public_address_is_sent_along() -> None:

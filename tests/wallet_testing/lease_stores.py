@@ -10,12 +10,14 @@ from typing import IO, Protocol
 from redis.asyncio import Redis
 
 from wallet_engine.cluster.memory_leases import InMemoryLeases
-from wallet_engine.ports import Leases, LeaseView
+from wallet_engine.ports import LEAVING, Leases, LeaseView
 from wallet_persistence.embedded import EmbeddedValkey
 from wallet_persistence.embedded.process import ChildProcess
 from wallet_persistence.embedded.server import HOST
 from wallet_persistence.embedded.valkey import SETTINGS
 from wallet_persistence.leases import RedisLeases
+
+ONE, TWO, THREE = "node-1:a", "node-2:b", "node-3:c"
 
 LONG_MS = 600_000
 """Longer than any test."""
@@ -102,6 +104,11 @@ class Member:
     ) -> LeaseView:
         return await self.leases.renew(
             token=self.token, address=self.address, ttl_ms=ttl_ms, want=want, give=give or {}
+        )
+
+    async def leaving(self, *want: int, ttl_ms: int = LONG_MS) -> LeaseView:
+        return await self.leases.renew(
+            token=self.token, address=LEAVING, ttl_ms=ttl_ms, want=want, give={}
         )
 
     async def leave(self, give: Mapping[int, str] | None = None) -> None:

@@ -18,7 +18,7 @@ from wallet_engine.errors import UnknownOrg
 from wallet_engine.journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
 from wallet_engine.ports import Assistant, CallFacts, Delivery, Org, PhoneNumber
 from wallet_engine.rules import Facts, decide
-from wallet_engine.settings import OnUnavailable, Overrides, Settings
+from wallet_engine.settings import Overrides, Settings
 from wallet_engine.views import check_call
 from wallet_engine.wallet import Entry, Hold, Wallet, evolve, note_start
 from wallet_http.options import EdgeOptions
@@ -83,8 +83,9 @@ class MemoryDirectory:
         self.asked: list[tuple[str, ...]] = []
 
     async def create_org(self, org: Org, overrides: Overrides, *, node: str) -> bool:
-        del overrides, node
-        return self.orgs.setdefault(org.org_id, org) is org
+        del node
+        stored = replace(org, overrides=overrides)
+        return self.orgs.setdefault(org.org_id, stored) is stored
 
     async def rename_org(self, org_id: str, name: str) -> None:
         self.orgs[org_id] = replace(self.orgs[org_id], name=name)
@@ -143,6 +144,7 @@ class RuledCalls:
     """Implements `calls.Calls` over the real rules, one wallet an org; durable at once.
 
     `trouble` is raised by the next asks while it is set; `stalled` keeps them waiting.
+    `elsewhere`: the wallets are in the memory of another node.
     """
 
     def __init__(self, clock: ManualClock) -> None:
@@ -153,6 +155,7 @@ class RuledCalls:
         self.started_calls: list[tuple[str, str, int]] = []
         self.trouble: Exception | None = None
         self.stalled: asyncio.Event | None = None
+        self.elsewhere = False
 
     def open(self, org_id: str, pence: int, settings: Settings | None = None) -> None:
         settings = settings or Settings()
@@ -162,17 +165,17 @@ class RuledCalls:
                 Credit(org_id=org_id, client_key="first", amount_pence=pence, type=CreditType.TOPUP)
             )
 
-    def known_settings(self, org_id: str) -> Settings:
+    def known_settings(self, org_id: str) -> Settings | None:
         """Stand in for `node.Node`, which knows the settings of the wallets in memory."""
-        return self.wallets[org_id].settings
+        return None if self.elsewhere else self.wallets[org_id].settings
 
     def wallet(self, org_id: str = ORG) -> Wallet:
         return self.wallets[org_id]
 
-    def lets_in_undecided(self, org_id: str) -> bool:
-        return self.wallets[org_id].settings.on_unavailable is OnUnavailable.ALLOW
-
-    async def admit(self, org_id: str, call_id: str, *, timeout_s: float) -> Answer:
+    async def admit(
+        self, org_id: str, call_id: str, *, let_in_undecided: bool, timeout_s: float
+    ) -> Answer:
+        del let_in_undecided  # nothing comes late here
         await self._reached(timeout_s)
         return self._ask(Reserve(org_id=org_id, call_id=call_id, managed=True, strict=False))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from wallet_engine.errors import LeasesUnavailable
-from wallet_engine.ports import LeaseView
+from wallet_engine.ports import LEAVING, LeaseView
 from wallet_engine.sharding import SHARD_COUNT
 
 
@@ -65,8 +65,9 @@ class InMemoryLeases:
         ttl_s = ttl_ms / 1000
         until_s = now_s + ttl_s
         self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s)
-        self._lives = {name: life for name, life in self._lives.items() if now_s < life.until_s}
-        self._leases = {s: lease for s, lease in self._leases.items() if now_s < lease.until_s}
+        if address == LEAVING:
+            del self._lives[token]
+        self._forget_the_past(now_s)
         self._hand_over(token, give, until_s)
         for shard in want:
             if self._holder(shard) in ("", token):
@@ -83,7 +84,7 @@ class InMemoryLeases:
         self._ask(token)
         now_s = self._now_s()
         life = self._lives.pop(token, None)
-        self._leases = {s: lease for s, lease in self._leases.items() if now_s < lease.until_s}
+        self._forget_the_past(now_s)
         # Who was forgotten has no term of its own: the successor gets what is left of each lease.
         self._hand_over(token, give, now_s + life.ttl_s if life else None)
         self._leases = {s: lease for s, lease in self._leases.items() if lease.token != token}
@@ -111,11 +112,17 @@ class InMemoryLeases:
 
     # --- inside ---------------------------------------------------------------------------------
 
+    def _forget_the_past(self, now_s: float) -> None:
+        self._lives = {name: life for name, life in self._lives.items() if now_s < life.until_s}
+        self._leases = {s: lease for s, lease in self._leases.items() if now_s < lease.until_s}
+
     def _hand_over(self, token: str, give: Mapping[int, str], until_s: float | None) -> None:
         assert all(give.values()), "a shard is given to somebody"
         for shard, successor in give.items():
             lease = self._leases.get(shard)
-            if lease and lease.token == token:
+            if lease and lease.token == token and successor not in self._lives:
+                del self._leases[shard]
+            elif lease and lease.token == token:
                 until = lease.until_s if until_s is None else until_s
                 self._leases[shard] = _Lease(token=successor, until_s=until)
 

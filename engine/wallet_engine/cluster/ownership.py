@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wallet_engine.errors import LeasesUnavailable
-from wallet_engine.ports import Leases, LeaseView
+from wallet_engine.ports import LEAVING, Leases, LeaseView
 from wallet_engine.sharding import SHARD_COUNT
 
 from .placement import boot_of, placement, successors
@@ -28,6 +28,9 @@ HURRY_S = 0.25
 
 MARGIN_S = 0.25
 """How much earlier than it ends a lease is not believed any more: clocks drift, calls take time."""
+
+LAST_LOOK_S = 0.5
+"""How long a node that leaves waits to hear who else does: its end shall not wait for Redis."""
 
 SETTLED_ROUNDS = 2
 """A node must have lived for so many looks before shards are handed to it: it may be flapping."""
@@ -71,6 +74,7 @@ class Ownership:
         neighbourhood: Neighbourhood,
         loop_time: Callable[[], float],
     ) -> None:
+        assert address != LEAVING, "a node that cannot be found takes no shards"
         self.token = token
         self._address = address
         self._leases = leases
@@ -146,33 +150,65 @@ class Ownership:
                 pass
             self._wake.clear()
 
-    async def leave(self) -> None:
-        """Hand everything over: this node is about to end."""
+    async def leave(self, *, alone_too: bool = True) -> bool:
+        """Hand everything over: this node is about to end.
+
+        If nobody stays who could take it, it is freed, or with `alone_too` false kept: then the
+        answer is False.
+        """
         self._leaving = True
-        others = [token for token in self.nodes if token != self.token]
-        give = successors(list(self._fresh_until_s), others)
+        heirs = await self._last_look()
+        if not heirs and not alone_too:
+            return False
         ours = list(self._fresh_until_s)
+        give = successors(ours, heirs)
         try:
             await self._leases.leave(token=self.token, give=give)
         except LeasesUnavailable as error:
             log.warning("the leases cannot be handed over, they will run out: %s", error)
         self._drop({shard: give.get(shard, "") for shard in ours})
         self._handed_over += len(give)
-        for token in dict.fromkeys(give.values()):
+        for token in heirs:  # all: what was for one that has gone meanwhile is free for the rest
             self._neighbourhood.poke(token)
+        return True
+
+    async def _last_look(self) -> Collection[str]:
+        """Say that this node leaves, and return who stays; without an answer, whom we knew.
+
+        Two nodes that leave in one moment do not choose each other: the second to say so sees
+        that the first does, and what the first gives to the second by then is refused.
+        """
+        known = self.nodes
+        sent_s = self._loop_time()
+        try:
+            async with asyncio.timeout(LAST_LOOK_S):
+                view = await self._leases.renew(
+                    token=self.token,
+                    address=LEAVING,
+                    ttl_ms=LEASE_MS,
+                    want=list(self._fresh_until_s),
+                    give={},
+                )
+        except (LeasesUnavailable, TimeoutError) as error:
+            log.warning(
+                "nobody says who else leaves just now: %s", str(error) or "no answer in time"
+            )
+            return [token for token in known if token != self.token]
+        self._apply(view, sent_s + LEASE_MS / 1000 - MARGIN_S, {})
+        self.nodes = {**known, **view.nodes}  # who leaves as well still says whom to ask
+        return list(view.nodes)
 
     async def _round(self) -> None:
         """Look once: renew what is ours, take what is free and belongs here, hand over the rest."""
         if self._leaving:
             return
         sent_s = self._loop_time()
-        wanted = self._wanted()
         give = self._to_give()
         view = await self._leases.renew(
             token=self.token,
             address=self._address,
             ttl_ms=LEASE_MS,
-            want=[shard for shard in wanted if shard not in give],
+            want=self._wanted(),  # also what is given: it stays ours if the other has gone
             give=give,
         )
         if self._leaving:

@@ -1,6 +1,6 @@
 """What the engine needs from outside, in its own words.  Adapters live in other packages."""
 
-from .cluster import Leases, LeaseView, Peers, Unheard
+from .cluster import LEAVING, Leases, LeaseView, Peers, Unheard
 from .ledger import (
     Claim,
     DueHold,
@@ -33,6 +33,7 @@ from .stores import (
 )
 
 __all__ = [
+    "LEAVING",
     "Assistant",
     "CallControl",
     "CallFacts",

@@ -10,6 +10,9 @@ from typing import NamedTuple, Protocol
 from wallet_engine.commands import Ask
 from wallet_engine.journal import Answer
 
+LEAVING = ""
+"""The address of a node that is about to leave: it lives no longer, whatever it still holds."""
+
 
 class LeaseView(NamedTuple):
     """Who holds which shard, and which nodes live, as of one call.
@@ -40,12 +43,13 @@ class Leases(Protocol):
     ) -> LeaseView:
         """Say that this node lives, renew what it holds, take and hand over; one call.
 
-        `want`: renewed if it is ours, taken if it is free.  `give`: set to another node's token
-        if it is ours.  Whatever else is ours runs out.
+        `want`: renewed if it is ours, taken if it is free.  `give`, which goes first: set to
+        another node's token if it is ours, freed if that node does not live.  Whatever else is
+        ours runs out.  `address` LEAVING says that this node lives no longer.
         """
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
-        """Hand over `give` and free whatever else is ours; this node lives no longer."""
+        """Hand over `give` to who lives, free whatever else is ours; this node lives no longer."""
 
 
 Unheard = Callable[[Ask, Answer | None], None]

@@ -5,7 +5,7 @@ Times are integer milliseconds since 1970 UTC, money integer pence.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from wallet_engine.settings import Overrides
@@ -14,11 +14,12 @@ from wallet_engine.wallet import Entry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Org:
-    """An organisation as operators see it, without its money."""
+    """An organisation as operators see it, without its money; `overrides` as last stored."""
 
     org_id: str
     name: str
     created_ms: int
+    overrides: Overrides = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,10 @@ class DirectoryStore(Protocol):
     """Orgs, assistants and numbers, stored."""
 
     async def create_org(self, org: Org, overrides: Overrides, *, node: str) -> bool:
-        """Store a new org, with its first `settings_change` if any; False: it exists."""
+        """Store a new org, with its first `settings_change` if any; False: it exists.
+
+        What it overrides is `overrides` alone, which its wallet changes from then on.
+        """
 
     async def org(self, org_id: str) -> Org | None:
         """Return an org, or None."""

@@ -14,9 +14,16 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
-from wallet_engine.errors import DeadlinePassed, InvalidCommand, UnknownOrg, WalletError
+from wallet_engine.errors import (
+    DeadlinePassed,
+    InvalidCommand,
+    LedgerUnavailable,
+    UnknownOrg,
+    WalletError,
+)
 from wallet_engine.journal import Outcome
 from wallet_engine.ports import Assistant
+from wallet_engine.settings import OnUnavailable, Settings, settings_of
 from wallet_http.answers import Problem, json_response, problem_of
 from wallet_http.logs import DECISIONS
 from wallet_http.options import EdgeOptions
@@ -47,10 +54,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Way:
-    """How far an admission came before it had to be answered."""
+    """How far an admission came before it had to be answered.
+
+    `settings` say what an undecided caller gets: once read they are not read again, since the
+    engine was told by then whether to keep a hold that comes late.
+    """
 
     org_id: str | None = None
     assistant: Assistant | None = None
+    settings: Settings | None = None
 
 
 async def admission(
@@ -109,8 +121,14 @@ async def _decided(services: Services, message: Message, path_org_id: str, way: 
     )
     if assistant is None:
         return replies.no_assistant(options.vapi)
+    settings = way.settings = await _settings(services, org_id)
     # The same timeout for everyone: the engine watches all asks of one timeout in one line.
-    answer = await services.calls.admit(org_id, call_id, timeout_s=options.vapi_deadline_s)
+    answer = await services.calls.admit(
+        org_id,
+        call_id,
+        let_in_undecided=settings.on_unavailable is OnUnavailable.ALLOW,
+        timeout_s=options.vapi_deadline_s,
+    )
     if answer.code is not None:
         return replies.refused(answer, options.vapi)
     directory.note_call(call_id, org_id)
@@ -126,6 +144,23 @@ async def _decided(services: Services, message: Message, path_org_id: str, way: 
     )
 
 
+async def _settings(services: Services, org_id: str) -> Settings:
+    """Return an org's settings: of its wallet if that is here, else as they are stored.
+
+    When the node that has the wallet has died, they are what says whether to answer all the same.
+    """
+    known = services.node.known_settings(org_id)
+    if known is not None:
+        return known
+    defaults = services.options.defaults
+    try:
+        return settings_of(defaults, await services.directory.overrides(org_id))
+    except (LedgerUnavailable, InvalidCommand) as error:
+        # A decision needs none of this, so it may still come.
+        log.warning("The settings of an org are not known", org_id=org_id, error=str(error))
+        return defaults
+
+
 def _undecided(services: Services, message: Message, way: _Way, problem: Problem) -> Reply | No:
     """Do as `on_unavailable` says.
 
@@ -134,9 +169,10 @@ def _undecided(services: Services, message: Message, way: _Way, problem: Problem
     options = services.options
     if way.org_id is None or way.assistant is None:
         return replies.failed(problem, options.vapi)
-    if not services.calls.lets_in_undecided(way.org_id):
+    settings = way.settings or options.defaults
+    if settings.on_unavailable is not OnUnavailable.ALLOW:
         return replies.failed(problem, options.vapi)
-    cap = services.node.known_settings(way.org_id).max_call_seconds
+    cap = settings.max_call_seconds
     log.warning(
         "Call allowed without a decision",
         org_id=way.org_id,

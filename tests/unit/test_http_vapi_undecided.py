@@ -1,0 +1,64 @@
+"""What a caller gets when no decision is possible in time: as its org wants it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from wallet_engine.errors import LedgerBusy, OwnerUnreachable
+from wallet_engine.settings import OnUnavailable, Settings
+from wallet_http.options import EdgeOptions
+from wallet_testing.vapi_world import (
+    ASSISTANT,
+    ORG,
+    ORG_WEBHOOK,
+    WEBHOOK,
+    fixture,
+    vapi_world,
+)
+
+IMPATIENT = EdgeOptions(environment="test", vapi_deadline_s=0.05)
+ALLOWS = Settings(on_unavailable=OnUnavailable.ALLOW, max_call_seconds=300)
+
+
+@pytest.mark.parametrize("path", [WEBHOOK, ORG_WEBHOOK])
+async def test_an_org_that_would_rather_answer(path: str) -> None:
+    """`on_unavailable` allow: who answers is told, no money is held."""
+    async with vapi_world(IMPATIENT, settings=ALLOWS) as world:
+        world.calls.stalled = asyncio.Event()
+        status, body = await world.post(path, fixture("assistant-request"))
+
+        assert (status, body["assistantId"]) == (200, ASSISTANT)
+        assert body["assistantOverrides"]["maxDurationSeconds"] == 300
+        assert world.outcomes == ["allowed:deadline_passed"]
+        assert world.calls.wallet().holds == {}
+
+
+async def test_an_org_whose_wallet_is_elsewhere() -> None:
+    """The node that has its wallet is the one that died: what is stored says what it wants."""
+    async with vapi_world() as world:
+        world.calls.elsewhere = True
+        overrides = {"on_unavailable": "allow", "max_call_seconds": 300}
+        world.store.orgs[ORG] = replace(world.store.orgs[ORG], overrides=overrides)
+        world.calls.trouble = OwnerUnreachable("dead")
+        for _ in range(3):
+            status, body = await world.post(WEBHOOK, fixture("assistant-request"))
+            assert (status, body["assistantId"]) == (200, ASSISTANT)
+            assert body["assistantOverrides"]["maxDurationSeconds"] == 300
+
+        assert world.store.asked.count(("org", ORG)) == 1
+
+
+async def test_allowing_needs_somebody_who_answers() -> None:
+    """While the directory cannot be asked, nobody knows who would answer."""
+    async with vapi_world(settings=ALLOWS) as world:
+        world.store.trouble = LedgerBusy("away")
+        status, body = await world.post(WEBHOOK, fixture("assistant-request"))
+
+        assert (status, body["code"]) == (503, "database_unavailable")
+
+
+async def test_a_refusal_by_the_rules_is_never_allowed() -> None:
+    """The policy is for want of a decision; a no is a decision."""
+    async with vapi_world(settings=ALLOWS, pence=0) as world:
+        assert (await world.post(WEBHOOK, fixture("assistant-request")))[0] == 402
