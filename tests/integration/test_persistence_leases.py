@@ -229,6 +229,7 @@ async def test_a_connection_killed_in_the_middle_is_given_up(admin: Redis, one: 
 
 async def test_a_server_without_the_scripts_is_given_them(admin: Redis, one: Member) -> None:
     """Scripts that the server forgot are sent again, in the same call."""
+    await member(one.leases, TWO).renew()
     await one.renew(1)
     await admin.script_flush()
     assert held(await one.renew(1, 2)) == {1: ONE, 2: ONE}
