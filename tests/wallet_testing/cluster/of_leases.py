@@ -14,6 +14,7 @@ from wallet_persistence.embedded import EmbeddedValkey
 
 from .of_nodes import MS, WORKERS, traffic_on
 from .stage import Cluster
+from .staleness import lags
 from .timings import Timings, failures, figures
 
 REFLUSH_S = 2.0
@@ -183,6 +184,7 @@ async def splits(
         f"all of them: {failures(timings.all)}",
         f"ms: {figures([it.took_s for it in timings.all], unit_s=MS)}",
         f"s until all agree again: {figures(agreed_s)}",
+        f"s that reads lagged, of those that did: {figures(await lags(cluster))}",
     ]
 
 
