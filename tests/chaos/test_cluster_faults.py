@@ -80,6 +80,6 @@ async def test_the_redis_is_hurt(cluster: Cluster, org_ids: Sequence[str]) -> No
 
 async def test_two_sides_feel_sure(cluster: Cluster, org_ids: Sequence[str]) -> None:
     """Two nodes with leases on the same shards charge nothing twice."""
-    await of_leases.splits(cluster, org_ids, 1, ASLEEP_S)
+    await of_leases.splits(cluster, org_ids, 1, ASLEEP_S, of_nodes.WORKERS)
 
     assert await faults(cluster) == []

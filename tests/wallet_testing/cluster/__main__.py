@@ -86,9 +86,13 @@ def leases(stopped: Seconds = 60.0, frozen: Seconds = 20.0, rounds: Times = 3) -
 
 
 @app.command()
-def brains(rounds: Times = 3, seconds: Seconds = 8.0) -> None:
+def brains(
+    rounds: Times = 3,
+    seconds: Seconds = 8.0,
+    clients: Annotated[int, typer.Option(min=1, help="Ask at a time.")] = 64,
+) -> None:
     """Have nodes feel sure of the same shards: how much is still decided?"""
-    _run("d. split", lambda it, orgs: of_leases.splits(it, orgs, rounds, seconds))
+    _run("d. split", lambda it, orgs: of_leases.splits(it, orgs, rounds, seconds, clients))
 
 
 @app.command()

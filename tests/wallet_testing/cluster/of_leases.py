@@ -123,7 +123,7 @@ class Watch:
 
 
 async def splits(
-    cluster: Cluster, org_ids: Sequence[str], rounds: int, seconds: float
+    cluster: Cluster, org_ids: Sequence[str], rounds: int, seconds: float, clients: int
 ) -> list[str]:
     """Have two sides feel sure of the same shards, for real, in turn with undisturbed times.
 
@@ -137,7 +137,7 @@ async def splits(
     sure: list[str] = []
     agreed_s: list[float] = []
     lonely = cluster.members[0]
-    async with EmbeddedValkey() as other, traffic_on(cluster, org_ids, HASTE_S).running(WORKERS):
+    async with EmbeddedValkey() as other, traffic_on(cluster, org_ids, HASTE_S).running(clients):
         await speak_as(other, cluster.valkey)
         for _ in range(rounds):
             await cluster.until_settled()
@@ -170,7 +170,7 @@ async def splits(
         for name in ("flushed", "two")
     }
     return [
-        f"{WORKERS} clients without a pause, {rounds} rounds of {seconds:g} s each",
+        f"{clients} clients without a pause, {rounds} rounds of {seconds:g} s each",
         *(
             f"decisions/s, {name}: {', '.join(f'{it:.0f}' for it in its)}"
             for name, its in rates.items()
