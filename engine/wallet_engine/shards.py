@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from .commands import Ask
-from .errors import LedgerError, WalletError
+from .errors import LedgerError, LedgerUnavailable, Overloaded, OwnerUnreachable, WalletError
 from .farewell import leave_to
 from .sharding import shard_of
 
@@ -26,6 +26,9 @@ SWEEP_LIMIT = 10_000
 
 ERRAND_S = 10.0
 """How long an errand may take: nobody waits for it."""
+
+ERRAND_PAUSE_S = 0.25
+"""How long an errand waits where nothing could be decided just now."""
 
 
 class Shards:
@@ -75,10 +78,21 @@ class Shards:
                 pass
 
     async def _run_errand(self, ask: Ask) -> None:
-        try:
-            await self._node.ask(ask, timeout_s=ERRAND_S)
-        except WalletError as error:
-            log.warning("%s of %s did not reach its wallet: %s", ask.verb, ask.org_id, error)
+        node = self._node
+        until_s = node.loop_time() + ERRAND_S
+        problem: WalletError | None = None
+        while (left_s := until_s - node.loop_time()) > 0:
+            try:
+                await node.ask(ask, timeout_s=left_s)
+            except (Overloaded, LedgerUnavailable, OwnerUnreachable) as error:
+                problem = error
+                await asyncio.sleep(ERRAND_PAUSE_S)
+            except WalletError as error:
+                problem = error
+                break
+            else:
+                return
+        log.warning("%s of %s did not reach its wallet: %s", ask.verb, ask.org_id, problem)
 
     async def _release(self) -> None:
         node = self._node

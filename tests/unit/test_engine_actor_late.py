@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from wallet_engine.commands import Command
+from wallet_engine.commands import Command, Release
 from wallet_engine.errors import DeadlinePassed
 from wallet_engine.journal import Outcome, RefusalCode
 from wallet_engine.limits import Limits
-from wallet_testing.builders import admit, charge, commit
+from wallet_testing.builders import ORG, admit, charge, commit
 from wallet_testing.ledgers import Fault
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import World, a_world
@@ -199,3 +199,20 @@ async def test_a_call_given_back_that_happened_is_booked() -> None:
         await world.ask(commit(seconds=60, strict=False))
 
         assert world.balance() == 944
+
+
+@in_virtual_time
+async def test_an_errand_that_finds_no_room_comes_again() -> None:
+    """A hold whose caller was told no elsewhere is given back, though the mailbox was full."""
+    async with a_world(limits=Limits(remembered_keys=0, mailbox_per_wallet=1)) as world:
+        await world.ask(admit("call"))
+        world.ledger.hold_probes()
+        await world.asking(charge(100, key="k"))
+        world.node.shards.errand(Release(org_id=ORG, call_id="call", reason="late", strict=False))
+        await world.pass_time(seconds=0.3)
+        assert world.held() > 0
+
+        world.ledger.let_probes_go()
+        await world.pass_time(seconds=0.5)
+
+        assert world.held() == 0
