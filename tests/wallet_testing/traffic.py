@@ -32,7 +32,8 @@ class Traffic:
     """Workers who spend, pay in, look, place calls and repeat themselves, over some wallets.
 
     `think_s`: how long a worker thinks between two commands, on average.  `hang_up_share`: how
-    often it hangs up before the answer, to ask again.
+    often it hangs up before the answer, to ask again.  `numbered_from`: keys have numbers after
+    this one, so that workers who come later use none again.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Traffic:
         seed: int,
         think_s: float = 0.0,
         hang_up_share: float = 0.0,
+        numbered_from: int = 0,
     ) -> None:
         self._recorder = recorder
         self._org_ids = org_ids
@@ -51,7 +53,7 @@ class Traffic:
         self._hang_up_share = hang_up_share
         self._stopped = asyncio.Event()
         self._done: deque[Request] = deque(maxlen=REPEATABLE)
-        self._numbers = 0
+        self._numbers = numbered_from
 
     @asynccontextmanager
     async def running(self, workers: int) -> AsyncIterator[None]:

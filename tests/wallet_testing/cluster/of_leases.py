@@ -21,7 +21,7 @@ REFLUSH_S = 2.0
 """How long a node is kept away from a Redis that was emptied: its leases feel fresh meanwhile."""
 
 AFTER_S = 4.0
-"""How long it is looked whether shards move after all: longer than a lease lasts."""
+"""Longer than a lease lasts."""
 
 WATCH_S = 0.05
 """How often nodes are asked who holds what."""
@@ -33,9 +33,18 @@ Hurt = Callable[[], Awaitable[None]]
 
 
 async def hurts(
-    cluster: Cluster, org_ids: Sequence[str], stopped_s: float, frozen_s: float, rounds: int
+    cluster: Cluster,
+    org_ids: Sequence[str],
+    stopped_s: float,
+    frozen_s: float,
+    rounds: int,
+    *,
+    after_s: float = AFTER_S,
 ) -> list[str]:
-    """Stop, empty, restart and freeze the Redis, under load."""
+    """Stop, empty, restart and freeze the Redis, under load; what takes no time is left out.
+
+    `after_s`: how long it is looked, after each, whether shards move after all.
+    """
 
     async def stopped() -> None:
         await cluster.valkey.stop()
@@ -62,14 +71,14 @@ async def hurts(
             (f"stopped for {stopped_s:g} s", stopped, 1),
             ("emptied", emptied, rounds),
             ("killed and started", restarted, rounds),
-            (f"frozen for {frozen_s:g} s", frozen, 1),
+            (f"frozen for {frozen_s:g} s", frozen, int(frozen_s > 0)),
         ):
             for _ in range(times):
-                lines += await _suffered(cluster, name, hurt)
+                lines += await _suffered(cluster, name, hurt, after_s)
     return lines
 
 
-async def _suffered(cluster: Cluster, name: str, hurt: Hurt) -> list[str]:
+async def _suffered(cluster: Cluster, name: str, hurt: Hurt, after_s: float) -> list[str]:
     """Do one thing to the Redis; tell what clients saw, and when all was well again."""
     await cluster.until_settled()
     timings, loop = Timings(), asyncio.get_running_loop()
@@ -79,7 +88,7 @@ async def _suffered(cluster: Cluster, name: str, hurt: Hurt) -> list[str]:
     began_s = loop.time()
     await hurt()
     ended_s = loop.time()
-    await asyncio.sleep(AFTER_S)  # they cannot have noticed yet
+    await asyncio.sleep(after_s)  # they cannot have noticed yet
     await cluster.until_settled()
     watching.cancel()
     cluster.recorder.listeners.remove(timings)

@@ -28,7 +28,8 @@ MS = 0.001
 
 def traffic_on(cluster: Cluster, org_ids: Sequence[str], think_s: float = THINK_S) -> Traffic:
     """Return clients for some wallets."""
-    return Traffic(cluster.recorder, org_ids, seed=1, think_s=think_s)
+    before = len(cluster.recorder.answers)  # more than there were keys
+    return Traffic(cluster.recorder, org_ids, seed=1, think_s=think_s, numbered_from=before)
 
 
 # --- a: killed --------------------------------------------------------------------------------
