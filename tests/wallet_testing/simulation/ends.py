@@ -13,16 +13,20 @@ SLACK_MS = 4_000
 
 BY_TIME = (OUT_OF_MONEY, CAP_REACHED)
 
+ASLEEP_MS = 15_000
+"""A node may be stopped for so long between a suspension and hearing that it is durable."""
+
 
 def wrong(row: Row, *, clock_jumps: bool) -> Iterator[str]:
     """Return what is wrong with the ends of calls; `clock_jumps` makes times mean nothing."""
     holds: dict[str, Hold] = {}
     corrected: Counter[str] = Counter()
-    stopped: set[str] = set()
+    stopped: dict[str, int] = {}
     for entry in row.journal:
         hold, call_id = entry.hold, entry.call_id
         if entry.type == "suspend":
-            stopped |= {one.call_id for one in holds.values() if one.managed and not one.killed}
+            live = (one for one in holds.values() if one.managed and not one.killed)
+            stopped |= {one.call_id: entry.at_ms for one in live}
         if hold is None or call_id is None:
             continue
         yield from _suspended(entry, hold, stopped)
@@ -39,13 +43,15 @@ def wrong(row: Row, *, clock_jumps: bool) -> Iterator[str]:
             yield f"{row.journal[0].org_id}: {call_id} was corrected {times} times"
 
 
-def _suspended(entry: Entry, hold: Hold, stopped: set[str]) -> Iterator[str]:
+def _suspended(entry: Entry, hold: Hold, stopped: dict[str, int]) -> Iterator[str]:
     """The next that becomes of a live call after its org was suspended is its end."""
-    if hold.call_id in stopped:
-        stopped.discard(hold.call_id)
-        by_time = entry.type == "call_kill" and hold.kill_reason in BY_TIME
-        if entry.type == "reservation_extension" or by_time:
-            yield f"{entry.org_id} seq {entry.seq}: {entry.type} after the org was suspended"
+    suspended_ms = stopped.pop(hold.call_id, None)
+    if suspended_ms is None:
+        return
+    by_time = entry.type == "call_kill" and hold.kill_reason in BY_TIME
+    late = by_time and entry.at_ms > suspended_ms + ASLEEP_MS
+    if entry.type == "reservation_extension" or late:
+        yield f"{entry.org_id} seq {entry.seq}: {entry.type} after the org was suspended"
 
 
 def _too_early(entry: Entry, hold: Hold, before: Hold) -> Iterator[str]:
