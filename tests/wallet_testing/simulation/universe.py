@@ -136,8 +136,14 @@ class Universe:
         """
         row = self.server.truth.rows.get(org_id)
         if self.redis is None:
-            loaded = node.node.residents.get(org_id) is not None
-            return loaded and row is not None and row.owner != node.boot
+            actor = node.node.residents.get(org_id)
+            known = None if actor is None or actor.wallet is None else actor.wallet.epoch
+            # A claim of its own that came late takes the wallet for it, and it never hears.
+            return (
+                known is not None
+                and row is not None
+                and (row.owner, row.epoch) != (node.boot, known)
+            )
         return self.loop.time() - self.leases_lost_s < FORGETFUL_S
 
     # --- the network --------------------------------------------------------------------------
