@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from . import care, farewell, unwanted
 from .errors import LedgerFault, NotMine
+from .journal import Replay
 from .loading import wallet_of
-from .mailbox import Phase
+from .mailbox import Held, Phase
 from .ports import Loaded
 from .reasons import FLEET_STOPPED, SUSPENDED
 from .wallet import Entry
@@ -68,10 +69,16 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
     """Start, or start again, from what is stored.
 
     What was in flight and turned out to be committed (up to `committed_seq`) is released
-    from memory: its callers never learn.  All else is decided again, in its order.
+    from memory: its callers never learn.  All else is decided again, in its order; also what
+    was refused or read on a state after which somebody else wrote.
     """
+    outdated: list[Held] = []
+    if committed_seq < loaded.seq and actor.phase is not Phase.LEAVING:
+        outdated = [one for one in actor.held if _only_saw(one, committed_seq)]
+        actor.held = [one for one in actor.held if not _only_saw(one, committed_seq)]
     if count := sum(1 for entry in actor.pending if entry.seq <= committed_seq):
         actor.durable(count)
+    actor.held[:0] = outdated
     actor.drop_pending()
     before = actor.wallet
     actor.wallet = wallet_of(
@@ -101,3 +108,8 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
     unwanted.ask_anew(actor)
+
+
+def _only_saw(held: Held, seq: int) -> bool:
+    """Whether something was refused or read on a state up to `seq`, and nothing was written."""
+    return held.seq <= seq and not isinstance(held.decided, (Entry, Replay))

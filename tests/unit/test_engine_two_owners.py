@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from wallet_engine.errors import DeadlinePassed, LedgerUnavailable
+from wallet_engine.errors import DeadlinePassed, LedgerUnavailable, OutcomeUnknown
 from wallet_engine.journal import Outcome
 from wallet_engine.limits import Limits
 from wallet_engine.ports import Found, Probe, WalletBatch
@@ -34,18 +34,21 @@ MANY = 100
 
 
 class LaggingLedger(FaultyLedger):
-    """Answers late: a commit of `client:late` when `commit_answers`, its look-up when told so."""
+    """Answers late, or never: a commit of `client:late`, and its look-up, when told so."""
 
     def __init__(self) -> None:
         super().__init__(LoopClock(virtual_loop()))
         self.commit_answers = asyncio.Event()
         self.probe_answers = asyncio.Event()
         self.probe_answers.set()
+        self.loses_answers = False
 
     async def commit(self, batches: Sequence[WalletBatch]) -> frozenset[str]:
         done = await super().commit(batches)
         if any(entry.key == "client:late" for batch in batches for entry in batch.entries):
             await self.commit_answers.wait()
+            if self.loses_answers:
+                raise OutcomeUnknown("no answer came")
         return done
 
     async def probe(self, probes: Sequence[Probe]) -> Sequence[Found]:
@@ -178,3 +181,21 @@ async def test_the_clock_of_a_call_outlives_a_settlement_in_vain() -> None:
 
         assert settled.exception() is not None
         assert world.effects.killed == []
+
+
+@in_virtual_time
+async def test_what_was_read_before_another_owner_wrote_is_read_again() -> None:
+    """A read waits for a write whose outcome is not known; when it is, more is known as well."""
+    ledger = LaggingLedger()
+    async with a_world(limits=FORGETFUL, ledger=ledger) as world:
+        await opened(world)
+        [late] = await world.asking(charge(100, key="late"))
+        await ledger.take_over(ORG, credit(50, key="meanwhile"))
+        [looked] = await world.asking(look())
+        assert not looked.done()
+        ledger.loses_answers = True
+        ledger.commit_answers.set()
+        await world.pass_time(seconds=1)
+
+        assert late.result().outcome is Outcome.CREATED
+        assert looked.result().body["balance_pence"] == 950
