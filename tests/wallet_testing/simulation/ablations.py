@@ -219,8 +219,4 @@ ABLATIONS = (
     Ablation("time never goes back for a wallet", _time_goes_back),
     Ablation("what is not durable is never forgotten", _undurable_keys_forgotten),
     Ablation("a wallet stays with its owner for a second at least", _no_tenure),
-    Ablation(
-        "an owner who may have been replaced confirms its epoch",
-        lambda: [(WalletActor, "sure", True)],
-    ),
 )
