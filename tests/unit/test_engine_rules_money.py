@@ -7,7 +7,7 @@ import pytest
 from wallet_engine.commands import AssetType, Command, CreditType
 from wallet_engine.errors import InvalidCommand
 from wallet_engine.journal import RefusalCode
-from wallet_engine.rules import BALANCE_MAX
+from wallet_engine.rules.money import BALANCE_MAX
 from wallet_engine.settings import PENCE_MAX, Settings
 from wallet_testing.book import Book, entered, refused
 from wallet_testing.builders import (

@@ -17,9 +17,7 @@ SOURCE_ROOTS = ("config", "engine", "http", "loadtests", "persistence", "tests")
 MODULES = sorted(path for root in SOURCE_ROOTS for path in (ROOT / root).rglob("*.py"))
 
 MODULE_LINES_MAX = 350
-LONG_MODULES = {
-    "engine/wallet_engine/rules.py": "all rules in one file: whoever asks opens one",
-}
+LONG_MODULES: dict[str, str] = {}
 
 FUNCTION_LINES_MAX = 70
 LONG_FUNCTIONS: dict[str, str] = {}
