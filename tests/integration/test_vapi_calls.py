@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from wallet_testing.processes import until
 from wallet_testing.vapi_platform import VapiPlatform, vapi_platform
 from wallet_testing.vapi_world import (
     ASSISTANT,
@@ -180,11 +181,10 @@ async def test_a_rejected_call_leaves_no_hold_to_come(database: str) -> None:
             place["endedReason"] = "assistant-request-failed"
         assert await platform.vapi(ORG_WEBHOOK, ended) == (200, {})
 
-        async def ended_here() -> None:
-            while not await platform.types():  # noqa: ASYNC110  # another task: nothing tells
-                await asyncio.sleep(0.01)
+        async def ended_here() -> bool:
+            return bool(await platform.types())
 
-        await asyncio.wait_for(ended_here(), 20)
+        await until(ended_here, "the call has a row")
         status, body = await platform.vapi(WEBHOOK, fixture("assistant-request"))
         assert (status, body["code"]) == (409, "call_ended")
         assert (await platform.wallet())[:2] == (1000, 0)
@@ -199,10 +199,7 @@ async def test_a_hold_that_comes_too_late_is_given_back(database: str, path: str
         try:
             async with blocker.transaction():
                 await blocker.fetch(LOCK, ORG)
-                began_s = asyncio.get_running_loop().time()
                 status, body = await platform.vapi(path, fixture("assistant-request"))
-                took_s = asyncio.get_running_loop().time() - began_s
-                assert took_s < 2
                 if path == WEBHOOK:
                     assert (status, body["code"]) == (503, "deadline_passed")
                 else:
@@ -215,8 +212,7 @@ async def test_a_hold_that_comes_too_late_is_given_back(database: str, path: str
             status, _ = await platform.vapi(STATUS_CHECK, question)
             return status == 200
 
-        while not await answered():  # noqa: ASYNC110  # the lane recovers by itself
-            await asyncio.sleep(0.01)
+        await until(answered, "the lane works again")
         await platform.until_wallet(lambda balance, held: (balance, held) == (1000, 0))
         types = await platform.types()
         assert types in ([], ["reservation", "reservation_release"])
@@ -248,8 +244,7 @@ async def test_an_org_that_would_rather_answer(database: str) -> None:
         async def settled() -> bool:
             return await platform.vapi(WEBHOOK, fixture("end-of-call-report")) == (200, {})
 
-        while not await settled():  # noqa: ASYNC110  # the lane recovers by itself
-            await asyncio.sleep(0.01)
+        await until(settled, "the lane works again")
         assert (await platform.wallet())[:2] == (832, 0)
 
 

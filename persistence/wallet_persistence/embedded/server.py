@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,9 @@ START_S_MAX = 60.0
 
 PORT_ATTEMPTS = 3
 """How many free ports are tried: between choosing one and using it, another may take it."""
+
+PORTS = range(10_000, 32_768)
+PORTS_TRIED_MAX = 100
 
 TAIL_BYTES, TAIL_LINES = 4096, 8
 """How much of a log an error shows: the fault is in its last lines."""
@@ -125,11 +129,20 @@ class EmbeddedServer(ABC):
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody uses at the moment.
+
+    It is below those that systems give to outgoing connections: one of them would take it
+    before it is used.
+    """
+    for _ in range(PORTS_TRIED_MAX):
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise EmbeddedServerError(f"no free port of {HOST} was found in {PORTS_TRIED_MAX} tries")
 
 
 def tail_of(log: IO[bytes]) -> str:
