@@ -218,5 +218,9 @@ ABLATIONS = (
     Ablation("refusals are decided again with what they saw", _refusals_not_decided_again),
     Ablation("time never goes back for a wallet", _time_goes_back),
     Ablation("what is not durable is never forgotten", _undurable_keys_forgotten),
+    Ablation(
+        "an owner who may have been replaced confirms its epoch",
+        lambda: [(WalletActor, "sure", True)],
+    ),
     Ablation("a wallet stays with its owner for a second at least", _no_tenure),
 )

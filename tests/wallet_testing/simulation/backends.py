@@ -70,6 +70,13 @@ class Backend:
             if rng.random() < 0.7 and not self._universe.weather.over:
                 await asyncio.sleep(min(rng.expovariate(1 / pause_s), 5 * pause_s))
 
+    async def watch(self) -> None:
+        """Look at one wallet after the other for as long as the storm lasts, as customers do."""
+        every_s = self._universe.plan.look_every_s
+        while every_s and not self._universe.weather.over:
+            await self.ask(builders.look(org_id=self._org()))
+            await asyncio.sleep(self._rng.expovariate(1 / every_s))
+
     async def _insist_after(self, delay_s: float, ask: Ask) -> None:
         await asyncio.sleep(delay_s)
         await self.insist(ask)

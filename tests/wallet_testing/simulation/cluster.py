@@ -34,12 +34,14 @@ class SimRedis:
         self.process = SimProcess("redis", loop)
         self.leases = InMemoryLeases(loop.time)
         self.up = True
+        self.unreachable_for: set[str] = set()
 
 
 class SimLeases:
     """One node's way to the leases.  Implements `ports.Leases`."""
 
-    def __init__(self, redis: SimRedis, loop: SimLoop) -> None:
+    def __init__(self, boot: str, redis: SimRedis, loop: SimLoop) -> None:
+        self._boot = boot
         self._redis = redis
         self._loop = loop
 
@@ -72,7 +74,7 @@ class SimLeases:
     async def _ask(self, work: Callable[[], "asyncio.Future[T]"] | Callable[[], object]) -> T:
         """Have the server do it; if it is stopped, it will when it is woken."""
         await asyncio.sleep(0.0005)
-        if not self._redis.up:
+        if not self._redis.up or self._boot in self._redis.unreachable_for:
             raise LeasesUnavailable("nobody listens")
         doing = self._redis.process.spawn(work())  # type: ignore[arg-type,var-annotated]
         reply: asyncio.Future[T] = self._loop.create_future()

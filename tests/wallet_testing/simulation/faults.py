@@ -35,6 +35,7 @@ class Fault(Enum):
     LEASES_FROZEN = "leases frozen and thawed"
     LEASES_LOST = "leases forgotten"
     LEASES_DOWN = "leases away"
+    LEASES_CUT = "one node cut off from the leases"
     PEER_SLOW = "ask to a peer delayed"
     PEER_LOST = "ask to a peer lost"
     PEER_ANSWER_LOST = "answer of a peer lost"
@@ -80,6 +81,7 @@ CLUSTER = (
     Fault.LEASES_FROZEN,
     Fault.LEASES_LOST,
     Fault.LEASES_DOWN,
+    Fault.LEASES_CUT,
 )
 """What befalls nodes that share the wallets, besides."""
 

@@ -135,7 +135,7 @@ class SimNode:
         self.ownership = neighbours.ownership = Ownership(
             token=f"{self.node.node_id}:{self.boot}",
             address=self.boot,
-            leases=SimLeases(redis, self._loop),
+            leases=SimLeases(self.boot, redis, self._loop),
             neighbourhood=neighbours,
             loop_time=self._loop.time,
         )

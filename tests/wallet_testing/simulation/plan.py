@@ -31,12 +31,14 @@ class Plan:
     limits: Limits
     backends: int
     asks_per_backend: int
+    look_every_s: float
     calls: int
     storm_s: float
     opening_pence: int
     vapi_deadline_s: float
     statement_faults: dict[Fault, float]
     large_faults: tuple[Fault, ...]
+    cluster_faults: tuple[Fault, ...]
     large_every_s: float
     hang_up_share: float
     cancel_share: float
@@ -53,8 +55,8 @@ def plan_of(seed: int) -> Plan:
     rate = 0.0 if calm else rng.choice((0.02, 0.06, 0.15))
     kinds = [kind for kind in STATEMENT if rng.random() < 0.6]
     nodes = rng.choice((1, 1, 1, 2, 3))
-    possible = LARGE if nodes == 1 else (*LARGE, *CLUSTER)
-    large = [] if calm else [kind for kind in possible if rng.random() < 0.5]
+    large = [] if calm else [kind for kind in LARGE if rng.random() < 0.5]
+    of_cluster = [] if calm or nodes == 1 else [kind for kind in CLUSTER if rng.random() < 0.5]
     return Plan(
         seed=seed,
         calm=calm,
@@ -66,12 +68,14 @@ def plan_of(seed: int) -> Plan:
         limits=_limits(rng, len(orgs)),
         backends=rng.randint(3, 8),
         asks_per_backend=rng.randint(6, 20),
+        look_every_s=0.0 if nodes == 1 else rng.choice((0.2, 1.0)),
         calls=rng.randint(4, 14),
         storm_s=rng.choice((10.0, 30.0, 60.0)),
         vapi_deadline_s=rng.choice((4.0, 0.4, 0.15)),
         opening_pence=rng.choice((0, 200, 500, 1500, 5000)),
         statement_faults={kind: rate / len(kinds) for kind in kinds} if kinds else {},
         large_faults=tuple(large),
+        cluster_faults=tuple(of_cluster),
         large_every_s=rng.choice((2.0, 5.0, 12.0)),
         hang_up_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),
         cancel_share=0.0 if calm else rng.choice((0.0, 0.05, 0.2)),

@@ -93,6 +93,7 @@ async def _run(universe: Universe) -> None:
             await backends[0].insist(opening)
     rng = random.Random(f"calls {plan.seed}")
     work = [backend.work(plan.asks_per_backend) for backend in backends]
+    work.append(Backend("customer", universe).watch())
     for number in range(plan.calls):
         org_id = rng.choice(plan.orgs)
         begins_in_s = rng.uniform(0.0, plan.storm_s)

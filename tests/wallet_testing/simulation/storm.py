@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 from wallet_engine.ports import FleetSwitch
 
@@ -15,22 +16,32 @@ EXTRA_PLACE = 9
 
 
 class Storm:
-    """Brings the large faults of a plan.  Whatever it broke is mended when `rage` returns."""
+    """Brings the large faults of a plan.  Whatever it broke is mended when `rage` returns.
+
+    Those of the cluster come beside the others, so that what is broken is never only one thing.
+    """
 
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
         self._rng = random.Random(f"storm {universe.plan.seed}")
 
     async def rage(self) -> None:
-        """Bring one large fault after the other until the time is up."""
+        """Bring both kinds of faults until the time is up."""
+        plan = self._universe.plan
+        await asyncio.gather(
+            self._bring_some(plan.large_faults), self._bring_some(plan.cluster_faults)
+        )
+
+    async def _bring_some(self, faults: Sequence[Fault]) -> None:
+        """Bring one of `faults` after the other."""
         universe, rng = self._universe, self._rng
         plan = universe.plan
         until_s = universe.loop.time() + plan.storm_s
-        while plan.large_faults:
+        while faults:
             await asyncio.sleep(rng.expovariate(1 / plan.large_every_s))
             if universe.loop.time() >= until_s:
                 return
-            fault = rng.choice(plan.large_faults)
+            fault = rng.choice(faults)
             universe.tally.faults[fault.value] += 1
             universe.say(f"FAULT: {fault.value}")
             await self._bring(fault)
@@ -63,13 +74,14 @@ class Storm:
             case Fault.CLOCK_JUMP:
                 if universe.nodes:
                     rng.choice(universe.nodes).clock.jump(round(1000 * rng.choice((0.5, 5, 60))))
-            case Fault.LEASES_FROZEN | Fault.LEASES_LOST | Fault.LEASES_DOWN:
+            case Fault.LEASES_FROZEN | Fault.LEASES_LOST | Fault.LEASES_DOWN | Fault.LEASES_CUT:
                 assert universe.redis is not None
                 await self._trouble(universe.redis, fault)
             case Fault.NODE_JOINED:
                 node = await universe.start_node(EXTRA_PLACE)
                 await asyncio.sleep(rng.uniform(0.5, 8.0))
-                await self._leave(node)
+                if node in universe.nodes:  # the other storm may have had it
+                    await self._leave(node)
             case _:
                 if universe.nodes:
                     await self._befall(rng.choice(universe.nodes), fault)
@@ -86,6 +98,11 @@ class Storm:
                 redis.up = False
                 await asyncio.sleep(rng.uniform(0.2, 8.0))
                 redis.up = True
+            case Fault.LEASES_CUT:
+                boot = rng.choice(universe.nodes).boot if universe.nodes else ""
+                redis.unreachable_for.add(boot)
+                await asyncio.sleep(rng.choice((rng.uniform(0.5, 3.0), rng.uniform(4.0, 12.0))))
+                redis.unreachable_for.discard(boot)
             case _:
                 redis.leases.flush()
                 universe.leases_lost_s = universe.loop.time()
