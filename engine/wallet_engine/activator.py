@@ -22,8 +22,8 @@ from .ports import Claim, Loaded, Probe, Taken
 if TYPE_CHECKING:
     from .node import Node
 
-FOR_EVER_MS = 10**15
-"""A tenure that never ends."""
+TAKEN_PAUSE_S = 0.05
+"""How soon to ask again for a wallet whose owner's tenure is over: it did something just now."""
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,8 @@ class Activator:
         """Claim `batch` together; if that cannot be done, one by one."""
         if not batch:
             return
+        ownership = self._node.ownership
+        terms = [ownership.term(actor.shard) for actor in batch]
         try:
             claims = await self._claim(batch)
         except (LedgerBusy, NotCommitted):
@@ -97,7 +99,8 @@ class Activator:
             for actor in batch:
                 await self._activate_alone(actor)
             return
-        for actor in batch:
+        for actor, term in zip(batch, terms, strict=True):
+            actor.term = term
             await self._guarded(actor, self._start(actor, claims.get(actor.org_id)))
 
     async def _activate_alone(self, actor: WalletActor) -> None:
@@ -115,19 +118,27 @@ class Activator:
             self._drop(actor)
 
     async def _claim(self, batch: Sequence[WalletActor]) -> dict[str, Claim]:
-        """Claim wallets; who may have been replaced takes none from a live owner."""
-        node = self._node
-        claims: dict[str, Claim] = {}
-        for tenure_ms, group in (
-            (node.limits.tenure_ms, [actor for actor in batch if actor.may_take]),
-            (FOR_EVER_MS, [actor for actor in batch if not actor.may_take]),
-        ):
-            if group:
-                org_ids = sorted(actor.org_id for actor in group)
-                claims |= await node.ledger.activate(
-                    org_ids, owner=node.boot_id, tenure_ms=tenure_ms
-                )
+        """Claim wallets; from another owner, if its time is over, under the epoch it has them."""
+        ledger, owner = self._node.ledger, self._node.boot_id
+        org_ids = sorted(actor.org_id for actor in batch)
+        claims = dict(await ledger.activate(org_ids, owner=owner, seen={}))
+        over = {
+            actor.org_id: claim.epoch
+            for actor in batch
+            if isinstance(claim := claims.get(actor.org_id), Taken)
+            and claim.held_ms >= self._tenure_ms(actor)
+        }
+        if over:
+            claims |= await ledger.activate(sorted(over), owner=owner, seen=over)
         return claims
+
+    def _tenure_ms(self, actor: WalletActor) -> float:
+        """How long another owner keeps a wallet: a second at least.
+
+        And if our lease has run out, whoever came since then keeps it: that one has the lease.
+        """
+        lapsed_ms = self._node.ownership.lapsed_s(actor.shard) * 1000
+        return max(self._node.limits.tenure_ms, lapsed_ms)
 
     async def _start(self, actor: WalletActor, claim: Claim | None) -> None:
         match claim:
@@ -139,7 +150,7 @@ class Activator:
                     self._node.shards.give_up(actor.org_id)
             case Taken():
                 self._node.stats.fenced("taken")
-                self._taken(actor, claim.owner)
+                self._taken(actor, claim)
             case None:
                 self._node.residents.unknown(actor.org_id, self._node.loop_time())
                 self._leave(actor, UnknownOrg(actor.org_id))
@@ -148,14 +159,16 @@ class Activator:
     def _waits(actor: WalletActor) -> bool:
         return actor.phase in (Phase.LOADING, Phase.SUSPECT)
 
-    def _taken(self, actor: WalletActor, boot: str) -> None:
+    def _taken(self, actor: WalletActor, taken: Taken) -> None:
         """Another node has the wallet.  If that may well be right, it is asked; else we wait."""
-        heir = self._node.ownership.live_owner(boot)
-        if heir and not actor.sure:
+        ownership = self._node.ownership
+        heir, fresh = ownership.live_owner(taken.owner), ownership.fresh(actor.shard)
+        if heir and not fresh:
             leave_to(actor, heir)
             return
-        actor.takes = not heir
-        self.request_after(actor, self._node.limits.tenure_ms / 1000 / 4)
+        tenure_ms = self._node.limits.tenure_ms
+        left_ms = tenure_ms - taken.held_ms if fresh else tenure_ms / 4
+        self.request_after(actor, max(left_ms / 1000, TAKEN_PAUSE_S))
 
     async def _committed(self, actor: WalletActor, loaded: Loaded) -> int:
         """Return up to which row the writes whose answer was lost did happen, or 0."""

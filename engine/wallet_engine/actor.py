@@ -36,12 +36,13 @@ class WalletActor:
     durable for a caller who was told no, to be given back unless a repeat is told yes; `told`
     are calls that were told to end before that could be journaled, with the reason.
     `fenced`: another owner wrote, so what is known of calls is out of date; `heir` is who owns
-    the wallet once this actor is leaving; `takes`: whoever had the wallet is known to be dead.
+    the wallet once this actor is leaving; `term`: in which term of its lease the wallet was last
+    known to be ours.
     """
 
     __slots__ = (
         "durable_seq", "fenced", "heir", "held", "in_flight", "late", "mailbox", "memory", "node",
-        "org_id", "pending", "phase", "probing", "shard", "takes", "told", "used_s", "wallet",
+        "org_id", "pending", "phase", "probing", "shard", "term", "told", "used_s", "wallet",
     )  # fmt: skip
 
     def __init__(self, org_id: str, node: "Node") -> None:
@@ -61,7 +62,7 @@ class WalletActor:
         self.durable_seq = 0
         self.fenced = False
         self.heir = ""
-        self.takes = False
+        self.term = -1
         self.used_s = 0.0
 
     @property
@@ -82,12 +83,8 @@ class WalletActor:
     @property
     def sure(self) -> bool:
         """Whether nobody else can own this wallet, so that memory alone may answer."""
-        return self.node.ownership.fresh(self.shard)
-
-    @property
-    def may_take(self) -> bool:
-        """Whether this wallet may be taken from another owner, once its tenure is over."""
-        return self.takes or self.sure
+        ownership = self.node.ownership
+        return ownership.fresh(self.shard) and ownership.term(self.shard) == self.term
 
     def _state(self) -> Wallet:
         assert self.wallet is not None, "only a loaded wallet decides"
@@ -133,6 +130,7 @@ class WalletActor:
                 self.mailbox.append(envelope)
                 self.doubt_fenced()
                 return
+            self.term = envelope.term_at_probe
             self.decide(envelope)
         else:
             envelope.found = None

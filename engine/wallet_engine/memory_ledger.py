@@ -17,6 +17,9 @@ from .settings import Overrides, Settings, merged
 from .sharding import shard_of
 from .wallet import Entry, Hold, Wallet
 
+NEVER_SEEN = -1
+"""The epoch of no wallet."""
+
 TYPES = frozenset(
     {
         *map(str, CreditType),
@@ -103,14 +106,14 @@ class MemoryLedger:
         return [self._find(probe) for probe in probes]
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         """See `ports.Ledger.activate`."""
         claims: dict[str, Claim] = {}
         for org_id in dict.fromkeys(org_ids):
             row = self.rows.get(org_id)
             if row is not None:
-                claims[org_id] = self._claim(org_id, row, owner, tenure_ms)
+                claims[org_id] = self._claim(org_id, row, owner, seen.get(org_id, NEVER_SEEN))
         return claims
 
     async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
@@ -196,10 +199,11 @@ class MemoryLedger:
             owned=probe.epoch in (0, row.epoch),
         )
 
-    def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
+    def _claim(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
+        """Bump the epoch of a wallet that is free, its own, or still as it was seen."""
         now_ms = self._clock.now_ms()
-        if row.owner not in ("", owner) and now_ms - row.owner_since_ms < tenure_ms:
-            return Taken(org_id, row.owner)
+        if row.owner not in ("", owner) and row.epoch != seen_epoch:
+            return Taken(org_id, row.owner, row.epoch, now_ms - row.owner_since_ms)
         if row.owner != owner:
             row.owner_since_ms = now_ms
         row.owner = owner

@@ -4,6 +4,9 @@ Two statements.  The first bumps the epoch: it waits for whoever is writing to t
 after it nothing under an older epoch can be written.  The second reads the holds; it must be a
 second one, because the first sees the holds as they were before it waited.  It reads the epoch
 again in the same snapshot, so a wallet that another owner took in between is not half loaded.
+
+What another owner has is taken only under the epoch that it was seen under: a statement that
+comes late, from a node that was replaced meanwhile, takes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +17,22 @@ from wallet_engine.wallet import Hold
 from .rows import HOLD_COLUMNS, HOLD_WIDTH, Row, hold_of, overrides_of
 from .wire import Statement, Wire
 
+UNSEEN = -1
+"""The epoch of no wallet."""
+
+SINCE_EVER_MS = 10**15
+"""How long a wallet has been had by an owner of whom that is not known."""
+
 BUMP = Statement("""
 -- $1 orgs, sorted, so that no two claims wait for each other; $2 the new owner;
--- $3 milliseconds that another owner keeps a wallet at least: from its first claim on, else one
--- that claims again and again, as after lost answers, would keep it for ever.  Ages are compared,
--- because $3 may be longer than time has been: "for ever" before now is no timestamp.
+-- $3 the epoch under which each may be taken from another owner, -1 under none.  How long one has
+-- owned counts from its first claim on, else who claims again and again would always be new.
 UPDATE organizations o
 SET epoch = o.epoch + 1, owner = $2,
     owner_since = CASE WHEN o.owner = $2 THEN o.owner_since ELSE clock_timestamp() END
-FROM unnest($1::text[]) AS w (org_id)
+FROM unnest($1::text[], $3::int8[]) AS w (org_id, seen_epoch)
 WHERE o.id BETWEEN w.org_id AND w.org_id
-  AND (o.owner IS NULL OR o.owner = $2 OR o.owner_since IS NULL
-       OR clock_timestamp() - o.owner_since >= $3::int8 * interval '1 millisecond')
+  AND (o.owner IS NULL OR o.owner = $2 OR o.epoch = w.seen_epoch)
 RETURNING
     o.id, o.epoch, o.seq, o.wallet_balance_pence, o.held_pence, o.suspended, o.settings,
     o.debt_limit_pence, coalesce((extract(epoch FROM o.last_entry_at) * 1000)::int8, 0)
@@ -38,6 +45,7 @@ OWNERS_AND_HOLDS = Statement(
 -- The ORDER BYs, and BETWEEN for =, leave one index each that serves: a plan made while the
 -- tables are empty, where any index looks as good, must also serve when they are full.
 SELECT w.ordinal, o.epoch, coalesce(o.owner, ''),
+    coalesce((extract(epoch FROM clock_timestamp() - o.owner_since) * 1000)::int8, {SINCE_EVER_MS}),
     (extract(epoch FROM c.heard_started_at) * 1000)::int8, {HOLD_COLUMNS}
 FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS w (org_id, epoch, ordinal)
 JOIN organizations o ON o.id BETWEEN w.org_id AND w.org_id
@@ -69,23 +77,24 @@ ROUNDS_MAX = 3
 
 
 async def claim(
-    wire: Wire, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+    wire: Wire, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
 ) -> dict[str, Claim]:
     """Claim `org_ids`, which are sorted; whoever is missing from the answer does not exist."""
     claims: dict[str, Claim] = {}
-    wanted = org_ids
+    wanted = list(org_ids)
     for _ in range(ROUNDS_MAX):
-        bumped = {row[0]: row for row in await wire.fetch(BUMP, wanted, owner, tenure_ms)}
+        epochs = [seen.get(org_id, UNSEEN) for org_id in wanted]
+        bumped = {row[0]: row for row in await wire.fetch(BUMP, wanted, owner, epochs)}
         epochs = [bumped[org_id][1] if org_id in bumped else 0 for org_id in wanted]
         found: dict[str, list[Row]] = {}
         for row in await wire.fetch(OWNERS_AND_HOLDS, wanted, epochs):
             found.setdefault(wanted[row[0] - 1], []).append(row)
         for org_id, rows in found.items():
-            epoch, holder = rows[0][1:3]
+            epoch, holder, held_ms = rows[0][1:4]
             if org_id in bumped and bumped[org_id][1] == epoch:
                 claims[org_id] = _loaded(bumped[org_id], rows)
             else:
-                claims[org_id] = Taken(org_id, holder)
+                claims[org_id] = Taken(org_id, holder, epoch, held_ms)
         wanted = [org_id for org_id in found if _is_open(claims[org_id], owner)]
         if not wanted:
             break
@@ -122,6 +131,6 @@ def _holds(rows: Sequence[Row]) -> tuple[list[Hold], Mapping[str, int]]:
         if call_id is None:
             continue
         holds.append(hold_of(row[-HOLD_WIDTH:]))
-        if row[3] is not None:
-            started_ms[call_id] = row[3]
+        if row[4] is not None:
+            started_ms[call_id] = row[4]
     return holds, started_ms

@@ -82,10 +82,14 @@ class Script(NamedTuple):
 RENEW = Script("""
 -- ARGV: token, address (empty: it leaves), ttl_ms, shards wanted '3,17', then shard and successor
 -- of each given.
--- Answers [holders, nodes] as JSON: the client reads one string with a third of the work of 256.
+-- Answers [holders, nodes, known] as JSON: the client reads one string with a third of the work
+-- of 256.
 local token, ttl_ms = ARGV[1], ARGV[3]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local was_until_ms = string.match(redis.call('HGET', KEYS[1], token) or '', '^%d+')
+local known = tonumber(was_until_ms or 0) >= now_ms
 
 local until_ms = string.format('%.0f', now_ms + ttl_ms)
 if ARGV[2] == '' then
@@ -126,7 +130,7 @@ for shard in string.gmatch(ARGV[4], '%d+') do
   end
 end
 for at = 1, #holders do holders[at] = holders[at] or '' end
-return cjson.encode({holders, nodes})
+return cjson.encode({holders, nodes, known})
 """)
 """Says that a node lives, hands over, renews and takes; answers how things stand then."""
 
@@ -203,11 +207,11 @@ class RedisLeases:
         wanted = ",".join(map(str, want))
         answer = await self._run(RENEW, token, address, ttl_ms, wanted, *_pairs(give))
         try:
-            holders, nodes = json.loads(answer)
+            holders, nodes, known = json.loads(answer)
         except ValueError:
             raise LeasesUnavailable("Redis holds leases that no node has written.") from None
         assert len(holders) == SHARD_COUNT
-        return LeaseView(holders=holders, nodes=nodes)
+        return LeaseView(holders=holders, nodes=nodes, known=known)
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
         """Hand over `give` and free whatever else is ours; see `Leases`.

@@ -186,7 +186,7 @@ class PostgresLedger:
         return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         """Claim wallets, all or none; see the port.
 
@@ -200,12 +200,12 @@ class PostgresLedger:
         wanted = sorted(set(org_ids))
         async with self._claiming() as wire:
             try:
-                return await claim(wire, wanted, owner=owner, tenure_ms=tenure_ms)
+                return await claim(wire, wanted, owner=owner, seen=seen)
             except Contended as error:
                 if not await self._end_blockers():
                     raise LedgerBusy(*error.args) from error
             try:
-                return await claim(wire, wanted, owner=owner, tenure_ms=tenure_ms)
+                return await claim(wire, wanted, owner=owner, seen=seen)
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 

@@ -13,7 +13,7 @@ from wallet_persistence.wire import Statement
 from wallet_testing.bench import HALF_DONE, OTHER, Bench, bench_on
 from wallet_testing.builders import ORG, admit, charge
 from wallet_testing.cable import Cable, cable_to
-from wallet_testing.owners import Owner, look, stored
+from wallet_testing.owners import Owner, claimed, look, stored
 
 
 @pytest_asyncio.fixture
@@ -32,15 +32,15 @@ async def test_one_locked_wallet_does_not_hold_up_others(bench: Bench) -> None:
     """A group with a locked wallet is refused, others are claimed meanwhile and one by one."""
     ledger = bench.ledger()
     async with bench.locked():
-        group = asyncio.create_task(ledger.activate([ORG, OTHER], owner="boot-1", tenure_ms=0))
+        group = asyncio.create_task(claimed(ledger, [ORG, OTHER], owner="boot-1"))
         await bench.waiting("claims")
-        alone = await ledger.activate([OTHER], owner="boot-1", tenure_ms=0)
+        alone = await claimed(ledger, [OTHER], owner="boot-1")
         assert isinstance(alone[OTHER], Loaded)
         assert not group.done()
         with pytest.raises(LedgerBusy):
             await group
 
-    claims = await ledger.activate([ORG, OTHER], owner="boot-1", tenure_ms=0)
+    claims = await claimed(ledger, [ORG, OTHER], owner="boot-1")
     assert [type(claim) for claim in claims.values()] == [Loaded, Loaded]
 
 
@@ -58,9 +58,9 @@ async def test_claims_take_wallets_in_one_order(bench: Bench) -> None:
     """Two that want the same wallets, named in opposite orders, queue up at the first of them."""
     first, second = bench.ledger("boot-1"), bench.ledger("boot-2")
     async with bench.locked() as in_between:
-        claims = [asyncio.create_task(first.activate([ORG, OTHER], owner="boot-1", tenure_ms=0))]
+        claims = [asyncio.create_task(claimed(first, [ORG, OTHER], owner="boot-1"))]
         await bench.waiting("claims")
-        claims += [asyncio.create_task(second.activate([OTHER, ORG], owner="boot-2", tenure_ms=0))]
+        claims += [asyncio.create_task(claimed(second, [OTHER, ORG], owner="boot-2"))]
         await bench.waiting("claims", count=2)
         await in_between.execute("ROLLBACK")
         found = await asyncio.gather(*claims)
@@ -74,9 +74,7 @@ async def test_a_commit_and_a_claim_take_wallets_in_one_order(bench: Bench) -> N
     batches = [owner.batch(charge(1, org_id=org_id)) for org_id in (OTHER, ORG)]
     successor = bench.ledger("boot-2")
     async with bench.locked() as in_between:
-        claiming = asyncio.create_task(
-            successor.activate([ORG, OTHER], owner="boot-2", tenure_ms=0)
-        )
+        claiming = asyncio.create_task(claimed(successor, [ORG, OTHER], owner="boot-2"))
         await bench.waiting("claims")
         writing = asyncio.create_task(owner.ledger.commit(batches))
         await bench.waiting("lane")
@@ -91,7 +89,7 @@ async def test_who_was_waited_for_keeps_the_tenure(bench: Bench) -> None:
     first, second = bench.ledger("boot-1"), bench.ledger("boot-2")
     async with bench.locked() as in_between:
         claims = [
-            asyncio.create_task(ledger.activate([ORG], owner=boot, tenure_ms=60_000))
+            asyncio.create_task(claimed(ledger, [ORG], owner=boot, tenure_ms=60_000))
             for ledger, boot in ((first, "boot-1"), (second, "boot-2"))
         ]
         await bench.waiting("claims", count=2)
@@ -114,20 +112,21 @@ async def test_what_happens_between_the_statements_of_a_claim(
     async def fetch_then_lose(statement: Statement, *args: object) -> list[asyncpg.Record]:
         monkeypatch.setattr(wire, "fetch", fetch)
         rows = await fetch(statement, *args)
-        await rival.activate([ORG], owner="boot-2", tenure_ms=0)
+        await claimed(rival, [ORG], owner="boot-2")
         if gives_up:
             await rival.release([ORG], owner="boot-2")
         return rows
 
     monkeypatch.setattr(wire, "fetch", fetch_then_lose)
-    claims = await ledger.activate([ORG], owner="boot-1", tenure_ms=60_000)
+    claims = await claimed(ledger, [ORG], owner="boot-1", tenure_ms=60_000)
 
     claim = claims[ORG]
     if gives_up:
         assert isinstance(claim, Loaded)
         assert claim.epoch == 3
     else:
-        assert claim == Taken(ORG, "boot-2")
+        assert isinstance(claim, Taken)
+        assert (claim.owner, claim.epoch) == ("boot-2", 2)
 
 
 async def test_a_claim_brings_when_calls_started(bench: Bench) -> None:

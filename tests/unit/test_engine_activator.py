@@ -9,6 +9,7 @@ from wallet_engine.journal import Answer, Outcome
 from wallet_engine.limits import Limits
 from wallet_testing.builders import ORG, charge, credit, look, release, reserve
 from wallet_testing.ledgers import OTHER
+from wallet_testing.owners import claimed
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import a_world
 
@@ -191,7 +192,7 @@ async def test_remembered_keys_are_bounded() -> None:
 async def test_a_claim_names_this_very_process() -> None:
     """The fence is the boot, not the name: a node that was restarted is another owner."""
     async with a_world() as world:
-        await world.ledger.activate([ORG], owner=OTHER, tenure_ms=0)
+        await claimed(world.ledger, [ORG], owner=OTHER)
 
         assert (await world.ask(charge(1))).outcome is Outcome.CREATED
         assert world.ledger.rows[ORG].owner == "boot-1"

@@ -1,6 +1,5 @@
 """Ledgers on one database, and somebody who looks at it from the side and gets in the way."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,10 +12,13 @@ from wallet_persistence.postgres import Access, open_pool
 
 from .builders import ORG, T0_MS, credit
 from .owners import Owner
+from .processes import until
 
 OTHER = "org-2"
 
-POLL_S = 0.005
+RUNNING = "SELECT 1 FROM pg_stat_activity WHERE pid = $1"
+
+LOCKED = "wait_event_type = 'Lock'"
 
 HALF_DONE = "wait_event = 'ClientRead' AND state = 'active'"
 """A backend that holds locks and waits for the rest of what its client has to say."""
@@ -82,14 +84,22 @@ class Bench:
 
     async def waiting(self, role: str, count: int = 1) -> int:
         """Wait until `count` backends of a role wait for a lock, and return one of them."""
-        while len(found := await self.pids(role, "wait_event_type = 'Lock'")) < count:  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(POLL_S)
+        found: list[int] = []
+
+        async def wait() -> bool:
+            found[:] = await self.pids(role, LOCKED)
+            return len(found) >= count
+
+        await until(wait, f"{count} of {role} wait for a lock")
         return found[0]
 
     async def gone(self, pid: int) -> None:
         """Wait until a backend has ended."""
-        while await self.admin.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid):  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(POLL_S)
+
+        async def ended() -> bool:
+            return not await self.admin.fetch(RUNNING, pid)
+
+        await until(ended, f"the backend {pid} has ended")
 
 
 @asynccontextmanager

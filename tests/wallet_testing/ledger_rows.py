@@ -34,6 +34,8 @@ JOURNAL = f"SELECT {ENTRY_COLUMNS}, j.balance_after_pence FROM credit_transactio
 
 HOLDS = f"SELECT {HOLD_COLUMNS}, r.org_id, r.seq, r.vapi_call_id FROM credit_reservations r"  # noqa: S608  # a list of columns
 
+HOUR_MS = 3_600_000
+
 CLEAR = """
 DELETE FROM organizations;
 DELETE FROM credit_transactions;
@@ -54,7 +56,7 @@ def _plain(value: Any) -> object:  # noqa: ANN401  # whatever JSON does not know
             holds = sorted(value.holds, key=attrgetter("call_id"))
             return asdict(replace(value, holds=holds))
         case Taken():
-            return ["taken", value.owner]
+            return ["taken", value.owner, value.epoch, value.held_ms // HOUR_MS]
         case frozenset():
             return sorted(value)
         case type():

@@ -91,7 +91,8 @@ class FaultyLedger(MemoryLedger):
 
         With `keep` the wallet stays with the second owner, else it is given up at once.
         """
-        claims = await super().activate([org_id], owner=OTHER, tenure_ms=0)
+        seen = {org_id: self.rows[org_id].epoch}
+        claims = await super().activate([org_id], owner=OTHER, seen=seen)
         loaded = claims[org_id]
         assert isinstance(loaded, Loaded)
         wallet = wallet_of(loaded, defaults or Settings())
@@ -148,12 +149,12 @@ class FaultyLedger(MemoryLedger):
         return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         self.claimed.append(org_ids)
         self._complain_if_away()
         await self._land(Fault.LATE)
-        claims = await super().activate(org_ids, owner=owner, tenure_ms=tenure_ms)
+        claims = await super().activate(org_ids, owner=owner, seen=seen)
         await self._land(Fault.TOO_LATE)
         return claims
 

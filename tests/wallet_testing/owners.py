@@ -1,9 +1,9 @@
 """An owner of wallets without an engine around it: claims, decides, and makes batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from wallet_engine.commands import Command
-from wallet_engine.ports import Ledger, Loaded, Probe, WalletBatch
+from wallet_engine.ports import Claim, Ledger, Loaded, Probe, Taken, WalletBatch
 from wallet_engine.rules import Facts, decide
 from wallet_engine.settings import Settings, settings_of
 from wallet_engine.wallet import Entry, Hold, Wallet, evolve
@@ -30,7 +30,7 @@ class Owner:
 
     async def claim(self, *org_ids: str, tenure_ms: int = 0) -> None:
         """Own `org_ids`, all of which must be free to be owned."""
-        claims = await self.ledger.activate(org_ids, owner=self.boot, tenure_ms=tenure_ms)
+        claims = await claimed(self.ledger, org_ids, owner=self.boot, tenure_ms=tenure_ms)
         for org_id in org_ids:
             loaded = claims[org_id]
             assert isinstance(loaded, Loaded)
@@ -66,6 +66,17 @@ class Owner:
         return list(batch.entries)
 
 
+async def claimed(
+    ledger: Ledger, org_ids: Iterable[str], *, owner: str, tenure_ms: int = 0
+) -> Mapping[str, Claim]:
+    """Claim wallets as a node does: from another owner, if that one has had them long enough."""
+    claims = dict(await ledger.activate(list(org_ids), owner=owner, seen={}))
+    taken = [claim for claim in claims.values() if isinstance(claim, Taken)]
+    if over := {one.org_id: one.epoch for one in taken if one.held_ms >= tenure_ms}:
+        claims |= await ledger.activate(list(over), owner=owner, seen=over)
+    return claims
+
+
 def wallet_of(loaded: Loaded, *, node: str = "node-1") -> Wallet:
     """Return the wallet that was loaded, as its owner has it in memory."""
     return Wallet(
@@ -99,7 +110,7 @@ async def stored_hold(ledger: Ledger, org_id: str, call_id: str) -> Hold | None:
 
 async def look(ledger: Ledger, *org_ids: str) -> list[Loaded]:
     """Return wallets as stored.  Takes them over from whoever owns them."""
-    claims = await ledger.activate(org_ids, owner="looker", tenure_ms=0)
+    claims = await claimed(ledger, org_ids, owner="looker")
     found = [claims[org_id] for org_id in org_ids]
     await ledger.release(org_ids, owner="looker")
     return [claim for claim in found if isinstance(claim, Loaded)]

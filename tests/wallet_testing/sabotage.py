@@ -156,18 +156,18 @@ class SettingsOutOfNowhere(MemoryLedger):
 # --- claims, releases, look-ups ----------------------------------------------------------------
 
 
-class TenureIgnored(MemoryLedger):
+class SeenIgnored(MemoryLedger):
     """Lets anybody take a wallet at any time."""
 
-    def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
-        return super()._claim(org_id, row, owner, 0 * tenure_ms)
+    def _claim(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
+        return super()._claim(org_id, row, owner, row.epoch if seen_epoch else seen_epoch)
 
 
 class TenureRenewed(MemoryLedger):
     """Lets an owner that claims again begin its tenure anew."""
 
-    def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
-        claim = super()._claim(org_id, row, owner, tenure_ms)
+    def _claim(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
+        claim = super()._claim(org_id, row, owner, seen_epoch)
         if isinstance(claim, Loaded):
             row.owner_since_ms = self._clock.now_ms()
         return claim
@@ -176,18 +176,18 @@ class TenureRenewed(MemoryLedger):
 class EpochKeptByItsOwner(MemoryLedger):
     """Does not begin a new epoch for who owns the wallet already."""
 
-    def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
+    def _claim(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
         if row.owner == owner:
             row.epoch -= 1
-        return super()._claim(org_id, row, owner, tenure_ms)
+        return super()._claim(org_id, row, owner, seen_epoch)
 
 
 class StartsForgotten(MemoryLedger):
     """Does not tell a new owner when calls were heard to be in progress."""
 
-    def _claim(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
+    def _claim(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
         row.started_ms.clear()
-        return super()._claim(org_id, row, owner, tenure_ms)
+        return super()._claim(org_id, row, owner, seen_epoch)
 
 
 class ReleasedByAnybody(MemoryLedger):
@@ -241,7 +241,7 @@ SABOTEURS: Mapping[str, type[MemoryLedger]] = {
         SuspensionForgotten,
         SettingsNotInherited,
         SettingsOutOfNowhere,
-        TenureIgnored,
+        SeenIgnored,
         TenureRenewed,
         EpochKeptByItsOwner,
         StartsForgotten,

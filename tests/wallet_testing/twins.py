@@ -29,6 +29,7 @@ from .ledger_rows import (
     stored_in_memory,
     stored_in_postgres,
 )
+from .owners import claimed
 from .pools import pool_to
 from .suspects import Suspects
 
@@ -112,7 +113,14 @@ class Twins:
     ) -> Mapping[str, Claim]:
         """Claim wallets."""
         return await self._ask(
-            boot, lambda ledger: ledger.activate(org_ids, owner=boot, tenure_ms=tenure_ms)
+            boot, lambda ledger: claimed(ledger, org_ids, owner=boot, tenure_ms=tenure_ms)
+        )
+
+    async def claim_late(self, boot: str, org_id: str) -> Mapping[str, Claim]:
+        """Claim a wallet as it was seen before its last claim, by whomever that was."""
+        seen = {org_id: self.memory.rows[org_id].epoch - 1}
+        return await self._ask(
+            boot, lambda ledger: ledger.activate([org_id], owner=boot, seen=seen)
         )
 
     async def release(self, boot: str, org_ids: Sequence[str]) -> None:
@@ -235,7 +243,7 @@ def _claiming(org_id: str, owner: str) -> Asked[Mapping[str, Claim]]:
     async def claim(ledger: Ledger) -> Mapping[str, Claim]:
         while True:
             try:
-                return await ledger.activate([org_id], owner=owner, tenure_ms=0)
+                return await claimed(ledger, [org_id], owner=owner)
             except LedgerBusy:  # the row stayed locked for too long: on a slow machine it may
                 continue
 

@@ -64,6 +64,8 @@ class InMemoryLeases:
         now_s = self._now_s()
         ttl_s = ttl_ms / 1000
         until_s = now_s + ttl_s
+        life = self._lives.get(token)
+        known = life is not None and now_s < life.until_s
         self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s)
         if address == LEAVING:
             del self._lives[token]
@@ -76,6 +78,7 @@ class InMemoryLeases:
         return LeaseView(
             holders=[self._holder(shard) for shard in range(SHARD_COUNT)],
             nodes={name: life.address for name, life in self._lives.items()},
+            known=known,
         )
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:

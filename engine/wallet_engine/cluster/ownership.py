@@ -3,10 +3,14 @@
 A lease is a hint: it says where to ask first.  It is *fresh* until it may have expired, counted
 from before it was asked for, on this node's own clock.  An owner whose lease is not fresh goes
 on, but confirms in the ledger what it answers.
+
+A *term* is a time in which a lease never ran out and was never forgotten: what was known in one
+term must be confirmed in the next.
 """
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,6 +85,9 @@ class Ownership:
         self._neighbourhood = neighbourhood
         self._loop_time = loop_time
         self._fresh_until_s: dict[int, float] = {}
+        self._terms: dict[int, int] = {}
+        self._term = 0
+        self._forgotten_until_s = 0.0
         self._lived: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._hurry = False
@@ -99,6 +106,14 @@ class Ownership:
     def fresh(self, shard: int) -> bool:
         """Whether nobody else can hold a shard that is ours: its lease has not run out."""
         return self._loop_time() < self._fresh_until_s.get(shard, 0.0)
+
+    def term(self, shard: int) -> int:
+        """Return the term in which a shard is ours: since then nobody else can have held it."""
+        return self._terms.get(shard, 0)
+
+    def lapsed_s(self, shard: int) -> float:
+        """How long ago a lease may have run out: 0 if it cannot have, for ever if it is not ours."""
+        return max(0.0, self._loop_time() - self._fresh_until_s.get(shard, -math.inf))
 
     def holder(self, shard: int) -> str:
         """Return whose a shard is, by token; empty: nobody's."""
@@ -222,6 +237,8 @@ class Ownership:
         """Return what is ours, and what belongs here and has no live holder."""
         if not self.nodes:
             return []  # the first look only says that we live
+        if self._loop_time() < self._forgotten_until_s:
+            return list(self._fresh_until_s)  # what looks free is others', who will say so
         homes = placement(self.nodes)
         return [
             shard
@@ -245,6 +262,7 @@ class Ownership:
         mine = [shard for shard, holder in enumerate(view.holders) if holder == self.token]
         gained = [shard for shard in mine if shard not in self._fresh_until_s]
         gone = {s: view.holders[s] for s in self._fresh_until_s if view.holders[s] != self.token}
+        self._begin_terms(mine, known=view.known)
         for shard in mine:
             self._fresh_until_s[shard] = fresh_until_s
         if gone:
@@ -261,9 +279,19 @@ class Ownership:
         homeless = any(holder not in view.nodes for holder in view.holders)
         self._hurry = homeless or bool(self._to_give()) or len(mine) < len(self._wanted())
 
+    def _begin_terms(self, mine: Collection[int], *, known: bool) -> None:
+        """Note of which shards somebody else may have been the holder until just now."""
+        now_s = self._loop_time()
+        if not known and self._fresh_until_s:
+            self._forgotten_until_s = now_s + RENEW_S + MARGIN_S
+        self._term += 1
+        for shard in mine:
+            if not known or self._fresh_until_s.get(shard, 0.0) <= now_s:
+                self._terms[shard] = self._term
+
     def _drop(self, gone: Mapping[int, str]) -> None:
         for shard, holder in gone.items():
-            del self._fresh_until_s[shard]
+            del self._fresh_until_s[shard], self._terms[shard]
             self.holders[shard] = holder
         if gone:
             log.info("%d shards are others' now, %d stay", len(gone), len(self._fresh_until_s))

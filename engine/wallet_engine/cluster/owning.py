@@ -19,6 +19,12 @@ class Owning(Protocol):
     def fresh(self, shard: int) -> bool:
         """Whether a shard is ours and nobody else can hold it."""
 
+    def term(self, shard: int) -> int:
+        """Return a number that is another one whenever somebody else may have held a shard."""
+
+    def lapsed_s(self, shard: int) -> float:
+        """How long ago somebody else may have begun to hold a shard: 0 if nobody can."""
+
     def holder(self, shard: int) -> str:
         """Return whose a shard is, by token; empty: nobody's."""
 
@@ -38,6 +44,14 @@ class Alone:
     def fresh(self, shard: int) -> bool:  # noqa: ARG002  # whichever
         """See `Owning`."""
         return True
+
+    def term(self, shard: int) -> int:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return 0
+
+    def lapsed_s(self, shard: int) -> float:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return 0.0
 
     def holder(self, shard: int) -> str:  # noqa: ARG002  # whichever
         """See `Owning`."""

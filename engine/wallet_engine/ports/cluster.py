@@ -18,11 +18,13 @@ class LeaseView(NamedTuple):
     """Who holds which shard, and which nodes live, as of one call.
 
     `holders` has a token for each shard, empty where nobody holds it.  `nodes` has the address
-    of each live node by its token.
+    of each live node by its token.  `known`: the caller was among them already, so nothing that
+    it held was anybody else's since its last call.
     """
 
     holders: Sequence[str]
     nodes: Mapping[str, str]
+    known: bool
 
 
 class Leases(Protocol):

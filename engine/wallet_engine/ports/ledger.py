@@ -79,10 +79,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A wallet that another owner holds, for longer yet than the minimum tenure allows."""
+    """A wallet that another owner has, under `epoch`, for `held_ms` by now."""
 
     org_id: str
     owner: str
+    epoch: int
+    held_ms: int
 
 
 Claim = Loaded | Taken
@@ -124,9 +126,13 @@ class Ledger(Protocol):
         """Answer `probes`, in their order, from what is durable."""
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         """Claim wallets for `owner` under new epochs; wait out statements still running.
+
+        A wallet is had if it is free or the owner's own.  From another one it is taken only under
+        the epoch in `seen`: so a claim that arrives late takes from nobody who came meanwhile.
+        How long an owner has had it counts from its first claim on.
 
         After this returns, no statement under an older epoch can be written any more.  An org
         that is missing from the answer does not exist.

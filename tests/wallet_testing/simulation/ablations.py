@@ -47,12 +47,12 @@ class Ablation(NamedTuple):
 def _no_bump_no_seq() -> Patches:
     bump = MemoryLedger._claim
 
-    def claim(self: MemoryLedger, org_id: str, row: Row, owner: str, tenure_ms: int) -> Claim:
+    def claim(self: MemoryLedger, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
         again = row.owner == owner
-        claimed = bump(self, org_id, row, owner, tenure_ms)
+        claimed = bump(self, org_id, row, owner, seen_epoch)
         if again:
             row.epoch -= 1
-            claimed = bump(self, org_id, row, owner, tenure_ms)
+            claimed = bump(self, org_id, row, owner, seen_epoch)
             row.epoch -= 1
             object.__setattr__(claimed, "epoch", row.epoch)
         return claimed
@@ -181,16 +181,6 @@ def _time_goes_back() -> Patches:
     return [(actor_module, "decide", decided)]
 
 
-def _no_tenure() -> Patches:
-    async def claimed(self: Activator, batch: Sequence[WalletActor]) -> dict[str, Claim]:
-        org_ids = sorted(actor.org_id for actor in batch)
-        return dict(
-            await self._node.ledger.activate(org_ids, owner=self._node.boot_id, tenure_ms=0)
-        )
-
-    return [(Activator, "_claim", claimed)]
-
-
 def _undurable_keys_forgotten() -> Patches:
     def trim(self: Memory, capacity: int) -> None:
         while len(self.entries) > min(capacity, 1):
@@ -222,5 +212,8 @@ ABLATIONS = (
         "an owner who may have been replaced confirms its epoch",
         lambda: [(WalletActor, "sure", True)],
     ),
-    Ablation("a wallet stays with its owner for a second at least", _no_tenure),
+    Ablation(
+        "a wallet stays with its owner for a second at least",
+        lambda: [(Activator, "_tenure_ms", lambda *_: 0.0)],
+    ),
 )

@@ -75,22 +75,22 @@ class SimLedger:
             return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         """See `ports.Ledger.activate`."""
         async with self._claiming:
             try:
-                return await self._claim(org_ids, owner, tenure_ms)
+                return await self._claim(org_ids, owner, seen)
             except Contended as error:
                 if not await self._end_blockers():
                     raise LedgerBusy(*error.args) from error
             try:
-                return await self._claim(org_ids, owner, tenure_ms)
+                return await self._claim(org_ids, owner, seen)
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 
     async def _claim(
-        self, org_ids: Sequence[str], owner: str, tenure_ms: int
+        self, org_ids: Sequence[str], owner: str, seen: Mapping[str, int]
     ) -> Mapping[str, Claim]:
         fate = self._weather.fate_of("claims", writes=True)
 
@@ -99,7 +99,7 @@ class SimLedger:
                 transaction,
                 org_ids,
                 owner=owner,
-                tenure_ms=tenure_ms,
+                seen=seen,
                 works_s=fate.works_s,
                 lock_timeout_s=CLAIM_LOCK_TIMEOUT_S,
             )

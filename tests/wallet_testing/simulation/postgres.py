@@ -8,12 +8,12 @@ gone.  It runs as a process of its own, which may be stopped, or crash.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from wallet_engine.errors import LedgerError, NotCommitted, OutcomeUnknown
-from wallet_engine.memory_ledger import MemoryLedger, Row
+from wallet_engine.memory_ledger import NEVER_SEEN, MemoryLedger, Row
 from wallet_engine.ports import (
     CallFacts,
     Claim,
@@ -181,7 +181,7 @@ class SimPostgres:
         org_ids: Sequence[str],
         *,
         owner: str,
-        tenure_ms: int,
+        seen: Mapping[str, int],
         works_s: float,
         lock_timeout_s: float,
     ) -> dict[str, Claim]:
@@ -191,17 +191,19 @@ class SimPostgres:
             await self._lock(transaction, org_id, lock_timeout_s)
         await asyncio.sleep(works_s)
         rows = self.truth.rows
-        for org_id in found:
-            self._respected(org_id, rows[org_id], owner, tenure_ms)
+        for org_id in seen:
+            self._respected(org_id, rows[org_id], owner, seen[org_id])
         claims = {
-            org_id: self.truth._claim(org_id, rows[org_id], owner, tenure_ms) for org_id in found
+            org_id: self.truth._claim(org_id, rows[org_id], owner, seen.get(org_id, NEVER_SEEN))
+            for org_id in found
         }
         self._unlock(transaction)
         await asyncio.sleep(works_s)
         for org_id, claim in claims.items():
             row = rows[org_id]
             if isinstance(claim, Loaded) and row.epoch != claim.epoch:
-                claims[org_id] = Taken(org_id, row.owner)
+                held_ms = self._clock.now_ms() - row.owner_since_ms
+                claims[org_id] = Taken(org_id, row.owner, row.epoch, held_ms)
             elif isinstance(claim, Loaded):
                 started = {
                     hold.call_id: facts.heard_started_ms
@@ -212,10 +214,10 @@ class SimPostgres:
                 claims[org_id] = replace(claim, started_ms=started)
         return claims
 
-    def _respected(self, org_id: str, row: Row, owner: str, tenure_ms: int) -> None:
-        """Nobody takes a wallet from an owner who has just begun, whatever it asks for."""
+    def _respected(self, org_id: str, row: Row, owner: str, seen_epoch: int) -> None:
+        """Nobody takes a wallet from an owner who has just begun."""
         since_ms = self._clock.now_ms() - row.owner_since_ms
-        if row.owner not in ("", owner) and since_ms < TENURE_MS and tenure_ms < TENURE_MS:
+        if row.owner not in ("", owner) and row.epoch == seen_epoch and since_ms < TENURE_MS:
             self._wrong.append(f"{org_id}: {owner} wants it {since_ms} ms after {row.owner} began")
 
     def note(self, facts: CallFacts) -> None:
