@@ -38,7 +38,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
     elif entry.type == "suspend":
         _end_those_before(actor, entry)
     elif entry.amount_pence > 0:
-        _revive_final_calls(actor)
+        try_late_calls(actor)
 
 
 def make_end(actor: "WalletActor", hold: Hold, told_ms: int) -> None:
@@ -123,8 +123,11 @@ def _prolonged(actor: "WalletActor", call_id: str, decided: Decided) -> None:
         arm(actor, call_id)
 
 
-def _revive_final_calls(actor: "WalletActor") -> None:
-    """Money came in: calls in their last seconds get another attempt at once."""
+def try_late_calls(actor: "WalletActor") -> None:
+    """Try at once to extend calls in their last seconds: money came in, or the node is a new one.
+
+    A node that died may not have made its first attempt.
+    """
     wallet = _wallet(actor)
     now_ms = actor.node.clock.now_ms()
     for hold in list(wallet.holds.values()):

@@ -64,6 +64,14 @@ class Located(NamedTuple):
 NOWHERE = Located(None, Source.NOTHING)
 
 
+class Recollection(NamedTuple):
+    """Whose a call is and who answers it, as it was last known."""
+
+    org_id: str
+    assistant: Assistant
+    overrides: Overrides
+
+
 class Directory:
     """Answers from memory what it can, and asks the store for the rest.
 
@@ -156,6 +164,24 @@ class Directory:
         """
         org = await self._org(org_id)
         return {} if org is None else org.overrides
+
+    def recollect(self, ids: MessageIds) -> Recollection | None:
+        """Say from memory whose a new call is and who answers it; asks nobody.
+
+        For when the store cannot be asked: it may be out of date by as long as that lasts.
+        """
+        number = self._numbers.last_known((ids.phone_number_id, ids.number))
+        named = self._assistants.last_known(ids.assistant_id)
+        by_number = number.org_id if number is not None else ""
+        org_id = ids.path_org_id or by_number or (named.org_id if named is not None else "")
+        org = self._orgs.last_known(org_id)
+        mapped = None
+        if number is not None and number.org_id == org_id and number.assistant_id:
+            mapped = self._assistants.last_known(number.assistant_id)
+        for assistant in (named, mapped, self._defaults.last_known(org_id)):
+            if assistant is not None and assistant.org_id == org_id:
+                return Recollection(org_id, assistant, {} if org is None else org.overrides)
+        return None
 
     # --- one look-up each -------------------------------------------------------------------
 

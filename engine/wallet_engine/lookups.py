@@ -42,6 +42,11 @@ class Lookups(Generic[K, V]):
         self._kept.move_to_end(key)
         return kept[0]
 
+    def last_known(self, key: K) -> V | None:
+        """Return what was found last, however long ago that was; None if it was forgotten."""
+        kept = self._kept.get(key)
+        return None if kept is None else kept[0]
+
     async def get(self, key: K, look_up: Callable[[], Awaitable[V | None]]) -> V | None:
         """Return what is remembered of `key`, else what `look_up` finds.
 

@@ -9,7 +9,7 @@ from .loading import wallet_of
 from .mailbox import Held, Phase
 from .ports import Loaded
 from .reasons import FLEET_STOPPED, SUSPENDED
-from .wallet import Entry
+from .wallet import Entry, Wallet
 
 if TYPE_CHECKING:
     from .actor import WalletActor
@@ -93,21 +93,28 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
     actor.memory.restart(whole=loaded.seq == 0)
     waiting = actor.all_waiting()
     actor.phase = Phase.ACTIVE
-    for hold in loaded.holds:
-        actor.node.timers.arm(actor.org_id, hold, actor.wallet.started_ms(hold))
-        if hold.killed:
-            care.make_end(actor, hold, actor.node.clock.now_ms())
-    if actor.wallet.suspended or actor.node.fleet_ends_calls:
-        reason = SUSPENDED if actor.wallet.suspended else FLEET_STOPPED
-        care.end_live_calls(actor, reason)
-    actor.told = {c: reason for c, reason in actor.told.items() if c in actor.wallet.holds}
-    for call_id, reason in actor.told.items():
-        care.end(actor, call_id, reason)
+    _look_after_calls(actor, actor.wallet)
+    if before is None:
+        care.try_late_calls(actor)
     for envelope in waiting:
         envelope.found = None
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
     unwanted.ask_anew(actor)
+
+
+def _look_after_calls(actor: "WalletActor", wallet: Wallet) -> None:
+    """Set the timers of the live calls that were loaded, and end those that must end."""
+    for hold in list(wallet.holds.values()):
+        actor.node.timers.arm(actor.org_id, hold, wallet.started_ms(hold))
+        if hold.killed:
+            care.make_end(actor, hold, actor.node.clock.now_ms())
+    if wallet.suspended or actor.node.fleet_ends_calls:
+        reason = SUSPENDED if wallet.suspended else FLEET_STOPPED
+        care.end_live_calls(actor, reason)
+    actor.told = {c: reason for c, reason in actor.told.items() if c in wallet.holds}
+    for call_id, reason in actor.told.items():
+        care.end(actor, call_id, reason)
 
 
 def _only_saw(held: Held, seq: int) -> bool:

@@ -1,34 +1,13 @@
 """Whose the shards are when nodes come and go in the same moment."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from wallet_engine.cluster.memory_leases import InMemoryLeases, Reach
-from wallet_engine.cluster.ownership import LAST_LOOK_S, Ownership
+from wallet_engine.cluster.memory_leases import Reach
+from wallet_engine.cluster.ownership import LAST_LOOK_S
 from wallet_engine.ports import Leases, LeaseView
-from wallet_engine.sharding import SHARD_COUNT
+from wallet_testing.town import ALL, ROUNDS, Town, settled
 from wallet_testing.virtual_time import in_virtual_time
-
-ALL = set(range(SHARD_COUNT))
-ROUNDS = 6
-"""So many looks after a node came, every shard is where it belongs."""
-
-
-class Seen:
-    """Implements `Neighbourhood` by remembering what it was told."""
-
-    def __init__(self) -> None:
-        self.poked: list[str] = []
-        self.lost_to: dict[int, str] = {}
-
-    def gained(self, shards: Collection[int]) -> None:
-        assert shards
-
-    def lost(self, shards: Mapping[int, str]) -> None:
-        self.lost_to.update(shards)
-
-    def poke(self, token: str) -> None:
-        self.poked.append(token)
 
 
 class Gate:
@@ -52,36 +31,6 @@ class Gate:
         self.left.set()
         await self.opened.wait()
         await self._leases.leave(token=token, give=give)
-
-
-class Town:
-    """Nodes that share the shards of one store of leases."""
-
-    def __init__(self) -> None:
-        self.now_s: Callable[[], float] = asyncio.get_running_loop().time
-        self.leases = InMemoryLeases(self.now_s)
-        self.seen: dict[str, Seen] = {}
-
-    def node(self, token: str, leases: Leases | None = None) -> Ownership:
-        seen = self.seen[token] = Seen()
-        return Ownership(
-            token=token,
-            address=f"at {token}",
-            leases=leases or self.leases,
-            neighbourhood=seen,
-            loop_time=self.now_s,
-        )
-
-    def held(self, node: Ownership) -> set[int]:
-        """Return which shards a node has by the leases."""
-        return {shard for shard in ALL if self.leases.holder(shard) == node.token}
-
-
-async def settled(*nodes: Ownership) -> None:
-    for _ in range(ROUNDS):
-        for node in nodes:
-            await node._round()
-    assert all(0 < len(node.shards) < SHARD_COUNT for node in nodes)
 
 
 @in_virtual_time

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from wallet_engine.directory import MAPPING_MS
 from wallet_engine.errors import LedgerBusy, OwnerUnreachable
 from wallet_engine.settings import OnUnavailable, Settings
 from wallet_http.options import EdgeOptions
@@ -56,6 +57,33 @@ async def test_allowing_needs_somebody_who_answers() -> None:
         status, body = await world.post(WEBHOOK, fixture("assistant-request"))
 
         assert (status, body["code"]) == (503, "database_unavailable")
+
+
+@pytest.mark.parametrize("path", [WEBHOOK, ORG_WEBHOOK])
+async def test_who_answered_last_answers_while_nothing_can_be_asked(path: str) -> None:
+    """Also when what was looked up is out of date; the next call, of which nobody ever heard."""
+    async with vapi_world(settings=ALLOWS) as world:
+        assert (await world.post(path, fixture("assistant-request")))[0] == 200
+        world.clock.advance(ms=10 * MAPPING_MS)
+        world.store.trouble = LedgerBusy("away")
+        request = fixture("assistant-request")
+        request["message"]["call"]["id"] = "another"
+        status, body = await world.post(path, request)
+
+        assert (status, body["assistantId"]) == (200, ASSISTANT)
+        assert body["assistantOverrides"]["maxDurationSeconds"] == 300
+        assert world.outcomes[-1] == "allowed:database_unavailable"
+
+
+async def test_an_org_that_refuses_is_refused_from_memory_too() -> None:
+    """What is remembered does not say yes by itself."""
+    async with vapi_world() as world:
+        assert (await world.post(WEBHOOK, fixture("assistant-request")))[0] == 200
+        world.store.trouble = LedgerBusy("away")
+        request = fixture("assistant-request")
+        request["message"]["call"]["id"] = "another"
+
+        assert (await world.post(WEBHOOK, request))[0] == 503
 
 
 async def test_a_refusal_by_the_rules_is_never_allowed() -> None:

@@ -112,7 +112,7 @@ class Ownership:
         return self._terms.get(shard, 0)
 
     def lapsed_s(self, shard: int) -> float:
-        """How long ago a lease may have run out: 0 if it cannot have, for ever if it is not ours."""
+        """How long ago a lease may have run out: 0 if it cannot have, for ever if not ours."""
         return max(0.0, self._loop_time() - self._fresh_until_s.get(shard, -math.inf))
 
     def holder(self, shard: int) -> str:

@@ -44,6 +44,7 @@ class Router:
         self._node = node
         self._ownership = ownership
         self._peers = peers
+        self._unreachable: set[str] = set()
 
     async def ask(self, ask: Ask, *, timeout_s: float) -> Answer:
         """See `Node.ask`."""
@@ -90,6 +91,7 @@ class Router:
                 if address:
                     answer = await self._peers.ask(address, ask, timeout_s=left_s)
                     node.stats.forwarded("answered")
+                    self._unreachable.discard(owner)
                     return answer
             except NotMine as error:
                 node.stats.forwarded("not_mine")
@@ -99,7 +101,9 @@ class Router:
                     continue
             except PeerUnreachable as error:
                 node.stats.forwarded("unreachable")
-                log.warning("%s cannot be asked: %s", owner, error)
+                if owner not in self._unreachable:
+                    self._unreachable = {owner} | self._unreachable & ownership.nodes.keys()
+                    log.warning("%s cannot be asked: %s", owner, error)
             except PeerLost:
                 node.stats.forwarded("lost")
                 self._give_back(ask)

@@ -7,6 +7,7 @@ is possible, `on_unavailable` says what the caller gets.  Source: SPEC §5.1.
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
+from wallet_engine.directory import MessageIds
 from wallet_engine.errors import (
     DeadlinePassed,
     InvalidCommand,
@@ -60,6 +62,7 @@ class _Way:
     engine was told by then whether to keep a hold that comes late.
     """
 
+    ids: MessageIds
     org_id: str | None = None
     assistant: Assistant | None = None
     settings: Settings | None = None
@@ -73,10 +76,10 @@ async def admission(
     A hold that becomes durable for a caller who was told no is given back by the engine.
     """
     services = app[SERVICES]
-    way = _Way()
+    way = _Way(message.ids(path_org_id))
     try:
         async with asyncio.timeout_at(until_s):
-            no = await _decided(services, message, path_org_id, way)
+            no = await _decided(services, message, way)
     except UnknownOrg:
         no = replies.unknown_org(services.options.vapi)
     except TimeoutError:
@@ -101,12 +104,12 @@ async def admission(
     return no.reply(way.org_id, spoken=spoken)
 
 
-async def _decided(services: Services, message: Message, path_org_id: str, way: _Way) -> Reply | No:
+async def _decided(services: Services, message: Message, way: _Way) -> Reply | No:
     options, directory = services.options, services.directory
     call_id = message.call_id
     if not call_id:
         raise InvalidCommand("message.call.id", "is required")
-    ids = message.ids(path_org_id)
+    ids = way.ids
     located = await directory.org_of_message(ids)
     org_id = way.org_id = located.org_id
     if org_id is None:
@@ -167,6 +170,8 @@ def _undecided(services: Services, message: Message, way: _Way, problem: Problem
     A call that is let in keeps the hold that comes late; if none comes, its report is booked.
     """
     options = services.options
+    if way.assistant is None:
+        _recollect(services, way)
     if way.org_id is None or way.assistant is None:
         return replies.failed(problem, options.vapi)
     settings = way.settings or options.defaults
@@ -187,6 +192,17 @@ def _undecided(services: Services, message: Message, way: _Way, problem: Problem
         problem.message,
         {"max_duration_seconds": cap},
     )
+
+
+def _recollect(services: Services, way: _Way) -> None:
+    """The directory could not be asked: what it knew last is good enough to let a call in."""
+    known = services.directory.recollect(way.ids)
+    if known is None or way.org_id not in (None, known.org_id):
+        return
+    way.org_id, way.assistant = known.org_id, known.assistant
+    wallet_settings = services.node.known_settings(known.org_id)
+    with suppress(InvalidCommand):
+        way.settings = wallet_settings or settings_of(services.options.defaults, known.overrides)
 
 
 def answered_by(

@@ -1,0 +1,175 @@
+"""A lease that ran out or was forgotten: what was known under it is confirmed before it counts."""
+
+from collections.abc import Collection
+
+from wallet_engine.cluster.ownership import LEASE_MS, MARGIN_S, RENEW_S
+from wallet_engine.limits import Limits
+from wallet_engine.ports import Taken
+from wallet_engine.sharding import SHARD_COUNT
+from wallet_testing.builders import ORG, charge, credit, look
+from wallet_testing.ledgers import OTHER
+from wallet_testing.owners import Owner
+from wallet_testing.town import ALL, Town, settled
+from wallet_testing.virtual_time import in_virtual_time
+from wallet_testing.world import a_world
+
+
+class Held:
+    """Implements `Owning`: everything is ours, by a lease of which a test decides.
+
+    `lapsed`: how long ago it ran out, in seconds; `known`: the other nodes we know of.
+    """
+
+    def __init__(self) -> None:
+        self.shards: Collection[int] = range(SHARD_COUNT)
+        self.lapsed = 0.0
+        self.number = 0
+        self.known: set[str] = set()
+
+    def owns(self, shard: int) -> bool:
+        return shard in self.shards
+
+    def fresh(self, shard: int) -> bool:
+        return self.owns(shard) and not self.lapsed
+
+    def term(self, shard: int) -> int:
+        assert self.owns(shard)
+        return self.number
+
+    def lapsed_s(self, shard: int) -> float:
+        assert self.owns(shard)
+        return self.lapsed
+
+    def holder(self, shard: int) -> str:
+        assert self.owns(shard)
+        return ""
+
+    def live_owner(self, boot: str) -> str:
+        return f"node-2:{boot}" if boot in self.known else ""
+
+
+@in_virtual_time
+async def test_what_was_known_in_one_term_is_confirmed_in_the_next() -> None:
+    """Another owner wrote between two leases of ours: the first read of the next term tells."""
+    async with a_world(1000, limits=Limits(tenure_ms=0)) as world:
+        world.node.ownership = held = Held()
+        await world.ask(charge(1))
+        await world.ledger.take_over(ORG, charge(100, key="theirs"))
+        probes = len(world.ledger.probed)
+        assert (await world.ask(look())).body["balance_pence"] == 999  # nobody can have come
+
+        held.number += 1
+
+        assert (await world.ask(look())).body["balance_pence"] == 899
+        assert len(world.ledger.probed) > probes
+        probes = len(world.ledger.probed)
+        await world.ask(look())
+        assert len(world.ledger.probed) == probes  # once is enough
+
+
+@in_virtual_time
+async def test_a_confirmed_wallet_is_not_confirmed_again() -> None:
+    """The next term costs one look-up per wallet."""
+    async with a_world(1000) as world:
+        world.node.ownership = held = Held()
+        await world.ask(charge(1))
+        held.number += 1
+        probes = len(world.ledger.probed)
+        for _ in range(3):
+            await world.ask(look())
+
+        assert len(world.ledger.probed) == probes + 1
+
+
+@in_virtual_time
+async def test_who_is_cut_off_takes_nothing_from_who_came_since() -> None:
+    """Its lease ran out, and somebody it does not know has the wallet: that one has the lease."""
+    async with a_world(1000, limits=Limits(tenure_ms=0)) as world:
+        world.node.ownership = held = Held()
+        await world.pass_time(seconds=10)
+        held.lapsed = 5.0
+        await world.ledger.take_over(ORG, keep=True)
+        epoch = world.ledger.rows[ORG].epoch
+
+        asked = await world.asking(look(), charge(1))
+        await world.pass_time(seconds=2)
+
+        assert world.ledger.rows[ORG].epoch == epoch
+        assert not any(one.done() for one in asked)
+        held.lapsed = 0.0
+        await world.pass_time(seconds=2)
+        assert [one.result().outcome.value for one in asked] == ["answered", "created"]
+
+
+@in_virtual_time
+async def test_who_is_cut_off_goes_on_with_what_it_had() -> None:
+    """Who had the wallet before our lease ran out is no reason to wait: it was ours since."""
+    async with a_world(1000, limits=Limits(tenure_ms=0)) as world:
+        await world.ledger.take_over(ORG, credit(1, key="theirs"), keep=True)
+        await world.pass_time(seconds=10)
+        world.node.ownership = held = Held()
+        held.lapsed = 5.0
+
+        assert (await world.ask(look())).body["balance_pence"] == 1001
+
+
+@in_virtual_time
+async def test_a_claim_on_its_way_takes_nothing_from_who_came_meanwhile() -> None:
+    """What is claimed is the wallet as it was seen, not as it is when the claim arrives."""
+    async with a_world(1000) as world:
+        ledger = world.ledger
+        seen = {ORG: ledger.rows[ORG].epoch}
+        await ledger.take_over(ORG, keep=True)
+        newcomer = Owner(ledger, OTHER)
+        await newcomer.claim(ORG)
+
+        claims = await ledger.activate([ORG], owner="boot-late", seen=seen)
+
+        assert isinstance(claims[ORG], Taken)
+        await newcomer.write(charge(1, key="still theirs"))
+
+
+@in_virtual_time
+async def test_terms_go_on_while_leases_are_renewed_in_time() -> None:
+    """A renewal is no new term; one that comes too late is."""
+    town = Town()
+    a, b = town.node("node-a:1"), town.node("node-b:1")
+    await settled(a, b)
+    [shard, *_] = a.shards
+    term = a.term(shard)
+    await town.pass_time(RENEW_S)
+    await a._round()
+    assert a.fresh(shard)
+    assert (a.term(shard), a.lapsed_s(shard)) == (term, 0.0)
+
+    await town.pass_time(LEASE_MS / 1000)
+
+    assert a.lapsed_s(shard) == MARGIN_S
+    await a._round()
+    assert a.fresh(shard)
+    assert a.term(shard) != term
+    assert a.lapsed_s((ALL - set(a.shards)).pop()) == float("inf")
+
+
+@in_virtual_time
+async def test_forgotten_leases_move_no_shard_of_a_live_node() -> None:
+    """Whoever looks first keeps to its own until the others had the time to look as well."""
+    town = Town()
+    a, b = town.node("node-a:1"), town.node("node-b:1")
+    await settled(a, b)
+    own = {one.token: set(one.shards) for one in (a, b)}
+    terms = {shard: a.term(shard) for shard in a.shards}
+
+    town.leases.flush()
+    for _ in range(3):
+        await a._round()
+    assert set(a.shards) == own[a.token]
+    assert all(a.term(shard) != term for shard, term in terms.items())
+    await b._round()
+    assert (town.held(a), town.held(b)) == (own[a.token], own[b.token])
+
+    town.leases.flush()
+    await a._round()
+    await town.pass_time(RENEW_S + MARGIN_S)
+    await a._round()
+    assert set(a.shards) == ALL, "nobody else said that it lives"
