@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TAKEN_PAUSE_S = 0.05
 """How soon to ask again for a wallet whose owner's tenure is over: it did something just now."""
 
+RIVAL_S = 30.0
+"""How long a wallet is left to a node that feels as sure of it as we do."""
+
 log = logging.getLogger(__name__)
 
 
@@ -160,15 +163,25 @@ class Activator:
         return actor.phase in (Phase.LOADING, Phase.SUSPECT)
 
     def _taken(self, actor: WalletActor, taken: Taken) -> None:
-        """Another node has the wallet.  If that may well be right, it is asked; else we wait."""
+        """Another node has the wallet.  If that may well be right, it is asked; else we wait.
+
+        One whose leases we do not see is asked as well, for a while or until it cannot: with two
+        Redis, each of which some of the nodes see, every asker would wait for a tenure otherwise.
+        """
         ownership = self._node.ownership
         heir, fresh = ownership.live_owner(taken.owner), ownership.fresh(actor.shard)
         if heir and not fresh:
             leave_to(actor, heir)
             return
         tenure_ms = self._node.limits.tenure_ms
-        left_ms = tenure_ms - taken.held_ms if fresh else tenure_ms / 4
-        self.request_after(actor, max(left_ms / 1000, TAKEN_PAUSE_S))
+        left_s = (tenure_ms - taken.held_ms) / 1000
+        if fresh and not heir and left_s > 0 and (rival := ownership.rival(taken.owner)):
+            until_s = self._node.loop_time() + RIVAL_S
+            self._node.residents.elsewhere(actor.org_id, taken.owner, until_s)
+            leave_to(actor, rival)
+            return
+        soon_s = tenure_ms / 1000 / 4  # it may be given up before its time
+        self.request_after(actor, max(min(left_s, soon_s) if fresh else soon_s, TAKEN_PAUSE_S))
 
     async def _committed(self, actor: WalletActor, loaded: Loaded) -> int:
         """Return up to which row the writes whose answer was lost did happen, or 0."""

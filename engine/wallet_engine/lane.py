@@ -120,6 +120,7 @@ class CommitLane:
             actor.durable(len(batch.entries))
         else:
             self._node.stats.fenced("fence")
+            actor.in_flight = 0  # it is known that none of it was written
             actor.doubt_fenced()
 
     def _give_up(self, sent: Sequence[Sent], error: LedgerBusy) -> None:

@@ -27,6 +27,9 @@ WELCOME_S = -1.0
 """Marks an org that was just created, where others have the end of being unknown."""
 
 
+NOBODY = ("", 0.0)
+
+
 class Residents:
     """The actors of one node, by org."""
 
@@ -34,6 +37,7 @@ class Residents:
         self._node = node
         self._actors: OrderedDict[str, WalletActor] = OrderedDict()
         self._unknown: dict[str, float] = {}
+        self._elsewhere: dict[str, tuple[str, float]] = {}
         self._remembering: dict[WalletActor, None] = {}
 
     def __len__(self) -> int:
@@ -60,6 +64,9 @@ class Residents:
         if actor is None:
             if not (ownership := self._node.ownership).owns(shard := shard_of(org_id)):
                 raise NotMine(ownership.holder(shard))
+            boot, until_s = self._elsewhere.get(org_id, NOBODY)
+            if now_s < until_s and (rival := ownership.rival(boot)):
+                raise NotMine(rival)
             if now_s < self._unknown.get(org_id, 0.0):
                 raise UnknownOrg(org_id)
             actor = self.awake(org_id, urgent=True)
@@ -100,6 +107,16 @@ class Residents:
         org_ids = sorted(self._actors)
         self._actors.clear()
         return org_ids
+
+    def elsewhere(self, org_id: str, boot: str, until_s: float) -> None:
+        """Another node has a wallet of ours until then: whoever asks is sent there."""
+        if len(self._elsewhere) >= self._node.limits.unknown_max:
+            self._elsewhere.clear()
+        self._elsewhere[org_id] = boot, until_s
+
+    def not_elsewhere(self, org_id: str) -> None:
+        """Whoever was asked in our stead does not have the wallet, or cannot be asked."""
+        self._elsewhere.pop(org_id, None)
 
     def unknown(self, org_id: str, now_s: float) -> None:
         """Remember briefly that there is no such org, so that asking again costs nothing."""

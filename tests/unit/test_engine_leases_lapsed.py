@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from wallet_engine.cluster.ownership import LEASE_MS, MARGIN_S, RENEW_S
+from wallet_engine.errors import NotMine
 from wallet_engine.limits import Limits
 from wallet_engine.ports import Taken
 from wallet_engine.sharding import SHARD_COUNT
@@ -17,7 +18,8 @@ from wallet_testing.world import a_world
 class Held:
     """Implements `Owning`: everything is ours, by a lease of which a test decides.
 
-    `lapsed`: how long ago it ran out, in seconds; `known`: the other nodes we know of.
+    `lapsed`: how long ago it ran out, in seconds.  `known`: the other nodes that live, as far as
+    we see; `rivals`: those that lived once.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,7 @@ class Held:
         self.lapsed = 0.0
         self.number = 0
         self.known: set[str] = set()
+        self.rivals: set[str] = set()
 
     def owns(self, shard: int) -> bool:
         return shard in self.shards
@@ -46,6 +49,9 @@ class Held:
 
     def live_owner(self, boot: str) -> str:
         return f"node-2:{boot}" if boot in self.known else ""
+
+    def rival(self, boot: str) -> str:
+        return f"node-2:{boot}" if boot in self.rivals else ""
 
 
 @in_virtual_time
@@ -111,6 +117,30 @@ async def test_who_is_cut_off_goes_on_with_what_it_had() -> None:
         held.lapsed = 5.0
 
         assert (await world.ask(look())).body["balance_pence"] == 1001
+
+
+@in_virtual_time
+async def test_a_rival_is_asked_for_a_while() -> None:
+    """Two nodes feel sure, each by a Redis of its own: nobody waits for a tenure to end."""
+    async with a_world(1000, limits=Limits(tenure_ms=1000)) as world:
+        world.node.ownership = held = Held()
+        held.rivals = {OTHER}
+        await world.pass_time(seconds=2)
+        await world.ledger.take_over(ORG, charge(100, key="theirs"), keep=True)
+
+        written, *others = await world.asking(charge(1, key="ours"), look())
+        await world.pass_time(seconds=0.1)
+        others += await world.asking(charge(2, key="later"), look())
+        for one in (written, *others):
+            error = one.exception()
+            assert isinstance(error, NotMine)
+            assert error.owner == f"node-2:{OTHER}"
+        assert world.balance() == 900
+
+        world.node.residents.not_elsewhere(ORG)  # it was asked, and said no
+        await world.pass_time(seconds=1)
+        assert (await world.ask(look())).body["balance_pence"] == 900
+        assert world.ledger.rows[ORG].owner == world.node.boot_id
 
 
 @in_virtual_time

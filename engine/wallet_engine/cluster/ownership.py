@@ -36,6 +36,9 @@ MARGIN_S = 0.25
 LAST_LOOK_S = 0.5
 """How long a node that leaves waits to hear who else does: its end shall not wait for Redis."""
 
+KNOWN_MAX = 64
+"""So many nodes are remembered when they are gone."""
+
 SETTLED_ROUNDS = 2
 """A node must have lived for so many looks before shards are handed to it: it may be flapping."""
 
@@ -96,6 +99,8 @@ class Ownership:
         self._gained = self._handed_over = self._lost = 0
         self.holders: list[str] = [""] * SHARD_COUNT
         self.nodes: Mapping[str, str] = {}
+        self._known: dict[str, str] = {}
+        self._rivals: dict[str, str] = {}
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -123,6 +128,21 @@ class Ownership:
         """Return the token of another live node by its boot; empty: there is none."""
         found = (token for token in self.nodes if boot_of(token) == boot and token != self.token)
         return next(found, "")
+
+    def rival(self, boot: str) -> str:
+        """Return the token of a node whose leases are gone, as far as we see; it may see others.
+
+        From then on it has an address.
+        """
+        for token, address in self._known.items():
+            if boot_of(token) == boot and token not in self.nodes:
+                self._rivals[token] = address
+                return token
+        return ""
+
+    def address(self, token: str) -> str:
+        """Return where a node can be asked; empty: nobody knows."""
+        return self.nodes.get(token) or self._rivals.get(token, "")
 
     @property
     def shards(self) -> Collection[int]:
@@ -258,6 +278,8 @@ class Ownership:
     def _apply(self, view: LeaseView, fresh_until_s: float, given: Mapping[int, str]) -> None:
         self._lived = {token: self._lived.get(token, 0) + 1 for token in view.nodes}
         self.nodes = view.nodes
+        self._known = dict([*(self._known | dict(view.nodes)).items()][-KNOWN_MAX:])
+        self._rivals = {t: a for t, a in self._rivals.items() if t not in view.nodes}
         self.holders = list(view.holders)
         mine = [shard for shard, holder in enumerate(view.holders) if holder == self.token]
         gained = [shard for shard in mine if shard not in self._fresh_until_s]

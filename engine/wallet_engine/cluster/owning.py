@@ -31,6 +31,9 @@ class Owning(Protocol):
     def live_owner(self, boot: str) -> str:
         """Return the token of another live node by its boot; empty: there is none."""
 
+    def rival(self, boot: str) -> str:
+        """Return the token of a node that lived once and can be asked; empty: never heard of."""
+
 
 class Alone:
     """Everything is ours: there is no other node.  See `Owning`."""
@@ -58,6 +61,10 @@ class Alone:
         return ""
 
     def live_owner(self, boot: str) -> str:  # noqa: ARG002  # whichever
+        """See `Owning`."""
+        return ""
+
+    def rival(self, boot: str) -> str:  # noqa: ARG002  # whichever
         """See `Owning`."""
         return ""
 

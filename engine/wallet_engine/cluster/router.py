@@ -84,7 +84,7 @@ class Router:
         until_s = node.loop_time() + timeout_s
         hops = 0
         while (left_s := until_s - node.loop_time()) > 0:
-            address = ownership.nodes.get(owner, "")
+            address = ownership.address(owner)
             try:
                 if owner == ownership.token:
                     return await node.decide(ask, timeout_s=timeout_s)
@@ -95,17 +95,20 @@ class Router:
                     return answer
             except NotMine as error:
                 node.stats.forwarded("not_mine")
+                node.residents.not_elsewhere(ask.org_id)
                 hops += 1
                 owner = error.owner if error.owner != owner else ""
                 if owner and hops < HOPS_MAX:
                     continue
             except PeerUnreachable as error:
                 node.stats.forwarded("unreachable")
+                node.residents.not_elsewhere(ask.org_id)
                 if owner not in self._unreachable:
                     self._unreachable = {owner} | self._unreachable & ownership.nodes.keys()
                     log.warning("%s cannot be asked: %s", owner, error)
             except PeerLost:
                 node.stats.forwarded("lost")
+                node.residents.not_elsewhere(ask.org_id)
                 self._give_back(ask)
                 raise DeadlinePassed("The wallet's node gave no answer; a retry tells.") from None
             ownership.look_now()

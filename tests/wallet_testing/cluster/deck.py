@@ -131,7 +131,7 @@ async def redis_silent(cluster: Cluster, dice: random.Random) -> Ends:
     cable = _member(cluster, dice).redis
     cable.hold()
     await _outage(dice)
-    cable.heal()
+    cable.release()
     yield
 
 
@@ -141,7 +141,7 @@ async def redis_silent_and_flushed(cluster: Cluster, dice: random.Random) -> End
     cable.hold()
     await flush(cluster.valkey)
     await _outage(dice)
-    cable.heal()
+    cable.release()
     yield
 
 

@@ -220,10 +220,10 @@ async def speak_as(server: EmbeddedValkey, model: EmbeddedValkey) -> None:
 async def elsewhere(cluster: Cluster, other: EmbeddedValkey) -> AsyncIterator[None]:
     """Have the first node's path lead to another Redis for a while."""
     cable, home = cluster.members[0].redis, cluster.valkey.port
-    cable.target_port = other.port
+    cable.lead_to(other.port)
     cable.cut()
     try:
         yield
     finally:
-        cable.target_port = home
+        cable.lead_to(home)
         cable.cut()

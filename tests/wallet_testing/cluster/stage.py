@@ -24,6 +24,7 @@ from wallet_loadtests.node import NodeProcess
 from wallet_persistence.embedded import EmbeddedPostgres, EmbeddedValkey, free_port
 from wallet_persistence.migrate import migrate
 from wallet_testing.cable import Cable, cable_to
+from wallet_testing.distant_cable import DistantCable, distant_cable_to
 from wallet_testing.processes import Stage, until
 from wallet_testing.recorder import Recorder, recording_session
 
@@ -46,7 +47,7 @@ class Member:
 
     name: str
     node: NodeProcess
-    redis: Cable
+    redis: DistantCable
     peers: Cable | None
     listed: bool = True
 
@@ -219,7 +220,7 @@ async def clustered(
         valkey = await opened.enter_async_context(EmbeddedValkey())
         members: list[Member] = []
         for number in range(1, count + 1):
-            cable, url = await opened.enter_async_context(cable_to(valkey.url))
+            cable, url = await opened.enter_async_context(distant_cable_to(valkey.url))
             port = free_port()
             own = {
                 "WALLET_NODE__ID": f"n{number}",
