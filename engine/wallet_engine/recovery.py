@@ -90,6 +90,7 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
             actor.node.timers.drop(actor.org_id, call_id)
     actor.durable_seq = loaded.seq
     actor.fenced = False
+    actor.node.residents.not_elsewhere(actor.org_id)
     actor.memory.restart(whole=loaded.seq == 0)
     waiting = actor.all_waiting()
     actor.phase = Phase.ACTIVE

@@ -56,13 +56,19 @@ class Router:
         return await self._elsewhere(ask, owner, timeout_s)
 
     async def serve(self, ask: Ask, timeout_s: float) -> Answer:
-        """Answer another node's ask.
+        """Answer another node's ask.  A wallet of ours that a rival has is asked of that one.
 
         Raises:
             NotMine: the wallet is not here.
             WalletError: as `Node.decide`.
         """
-        return await self._node.decide(ask, timeout_s=math.ceil(timeout_s / QUANTUM_S) * QUANTUM_S)
+        quanta_s = math.ceil(timeout_s / QUANTUM_S) * QUANTUM_S
+        try:
+            return await self._node.decide(ask, timeout_s=quanta_s)
+        except NotMine as error:
+            if not self._ownership.owns(shard_of(ask.org_id)) or not error.owner:
+                raise
+            return await self._elsewhere(ask, error.owner, timeout_s)
 
     def unheard(self, ask: Ask, answer: Answer | None) -> None:
         """Whoever asked another node has stopped waiting, and may be answered yes: see `Peers`."""
