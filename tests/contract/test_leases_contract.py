@@ -91,6 +91,21 @@ async def test_two_nodes_at_once_share_without_overlap(one: Member, two: Member)
     assert set(seen_by_one.holders) <= {ONE, TWO}
 
 
+async def test_who_was_forgotten_is_told_so(store: LeaseStore, one: Member, two: Member) -> None:
+    """A node is known from its second call on, until its time is over or everything is lost."""
+    seen = [(await one.renew(1)).known for _ in range(3)]
+    assert seen == [False, True, True]
+
+    await store.flush()
+    assert [(await one.renew(1)).known, (await one.renew(1)).known] == [False, True]
+
+    await two.renew(ttl_ms=SHORT_MS)
+    await store.wait_ms(SHORT_MS)
+    assert not (await two.renew()).known
+    await two.leaving()
+    assert not (await two.renew()).known
+
+
 # --- handing over ---------------------------------------------------------------------------------
 
 
