@@ -17,7 +17,7 @@ import aiohttp
 
 from wallet_persistence.embedded import free_port, launch
 
-START_S_MAX = 30.0
+START_S_MAX = 60.0
 """How long a node may take until it is ready: importing everything on a busy machine."""
 
 STOP_S_MAX = 20.0
