@@ -6,7 +6,6 @@ will ever be.
 """
 
 import asyncio
-import functools
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
@@ -38,6 +37,7 @@ class Activator:
         self._node = node
         self._urgent: dict[WalletActor, None] = {}
         self._background: dict[WalletActor, None] = {}
+        self._later: dict[WalletActor, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._backoff = Backoff()
 
@@ -51,12 +51,16 @@ class Activator:
         self._wake.set()
 
     def request_after(self, actor: WalletActor, delay_s: float) -> None:
-        """Ask the same in `delay_s`."""
-        if delay_s:
-            loop = asyncio.get_running_loop()
-            loop.call_later(delay_s, functools.partial(self.request, actor, urgent=True))
-        else:
+        """Ask the same in `delay_s`, unless that is to be asked before long anyway."""
+        if not delay_s:
             self.request(actor, urgent=True)
+        elif actor not in self._later:
+            loop = asyncio.get_running_loop()
+            self._later[actor] = loop.call_later(delay_s, self._request_now, actor)
+
+    def _request_now(self, actor: WalletActor) -> None:
+        del self._later[actor]
+        self.request(actor, urgent=True)
 
     async def run(self) -> None:
         """Load for ever."""
@@ -124,7 +128,8 @@ class Activator:
         """Claim wallets; from another owner, if its time is over, under the epoch it has them."""
         ledger, owner = self._node.ledger, self._node.boot_id
         org_ids = sorted(actor.org_id for actor in batch)
-        claims = dict(await ledger.activate(org_ids, owner=owner, seen={}))
+        anew = [actor.org_id for actor in batch if actor.begins_a_term]
+        claims = dict(await ledger.activate(org_ids, owner=owner, seen={}, anew=anew))
         over = {
             actor.org_id: claim.epoch
             for actor in batch
@@ -138,7 +143,8 @@ class Activator:
     def _tenure_ms(self, actor: WalletActor) -> float:
         """How long another owner keeps a wallet: a second at least.
 
-        And if our lease has run out, whoever came since then keeps it: that one has the lease.
+        If our lease has run out, whoever came since then keeps it: that one has the lease.  It
+        began its term with a claim, so the ledger knows since when.
         """
         lapsed_ms = self._node.ownership.lapsed_s(actor.shard) * 1000
         return max(self._node.limits.tenure_ms, lapsed_ms)
@@ -152,6 +158,7 @@ class Activator:
                 else:  # its shard was lost meanwhile
                     self._node.shards.give_up(actor.org_id)
             case Taken():
+                actor.fenced = True
                 self._node.stats.fenced("taken")
                 self._taken(actor, claim)
             case None:
@@ -175,7 +182,7 @@ class Activator:
             return
         tenure_ms = self._node.limits.tenure_ms
         left_s = (tenure_ms - taken.held_ms) / 1000
-        if fresh and not heir and left_s > 0 and (rival := ownership.rival(taken.owner)):
+        if not heir and (left_s > 0 or not fresh) and (rival := ownership.rival(taken.owner)):
             until_s = self._node.loop_time() + RIVAL_S
             self._node.residents.elsewhere(actor.org_id, taken.owner, until_s)
             leave_to(actor, rival)

@@ -36,8 +36,8 @@ class WalletActor:
     durable for a caller who was told no, to be given back unless a repeat is told yes; `told`
     are calls that were told to end before that could be journaled, with the reason.
     `fenced`: another owner wrote, so what is known of calls is out of date; `heir` is who owns
-    the wallet once this actor is leaving; `term`: in which term of its lease the wallet was last
-    known to be ours.
+    the wallet once this actor is leaving; `term`: the term of its lease in which the wallet
+    was claimed.
     """
 
     __slots__ = (
@@ -86,6 +86,15 @@ class WalletActor:
         ownership = self.node.ownership
         return ownership.fresh(self.shard) and ownership.term(self.shard) == self.term
 
+    @property
+    def begins_a_term(self) -> bool:
+        """Whether somebody else may have had this wallet before our present lease of it.
+
+        Then it is claimed anew: a claim of somebody else, made before, comes too late after it.
+        """
+        ownership = self.node.ownership
+        return ownership.fresh(self.shard) and ownership.term(self.shard) != self.term
+
     def _state(self) -> Wallet:
         assert self.wallet is not None, "only a loaded wallet decides"
         return self.wallet
@@ -98,6 +107,9 @@ class WalletActor:
             self._wait(envelope)
         elif self.memory.knows(envelope, self._state()) and self.sure:
             self.decide(envelope)
+        elif self.begins_a_term:
+            self.mailbox.append(envelope)
+            self.doubt()
         else:
             self.probing += 1
             self.node.prober.ask(self, envelope)
@@ -130,7 +142,6 @@ class WalletActor:
                 self.mailbox.append(envelope)
                 self.doubt_fenced()
                 return
-            self.term = envelope.term_at_probe
             self.decide(envelope)
         else:
             envelope.found = None

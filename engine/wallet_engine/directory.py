@@ -149,10 +149,8 @@ class Directory:
         rung = await self._number(phone_number_id, number)
         if rung is not None and rung.org_id == org_id and rung.assistant_id:
             mapped = await self._assistant(rung.assistant_id)
-            if mapped is None:  # known at Vapi alone: its id is enough
-                return Assistant(
-                    assistant_id=rung.assistant_id, org_id=org_id, default=False, config_json=None
-                )
+            if mapped is None:
+                return _at_vapi_alone(rung)
             if mapped.org_id == org_id:
                 return mapped
         return await self._default(org_id)
@@ -168,18 +166,21 @@ class Directory:
     def recollect(self, ids: MessageIds) -> Recollection | None:
         """Say from memory whose a new call is and who answers it; asks nobody.
 
-        For when the store cannot be asked: it may be out of date by as long as that lasts.
+        For when the store cannot be asked: it may be out of date by as long as that lasts.  What
+        was never looked up, or looked up in vain, is nothing to build on.
         """
         number = self._numbers.last_known((ids.phone_number_id, ids.number))
         named = self._assistants.last_known(ids.assistant_id)
+        if ids.assistant_id and named is None:
+            return None
         by_number = number.org_id if number is not None else ""
         org_id = ids.path_org_id or by_number or (named.org_id if named is not None else "")
-        org = self._orgs.last_known(org_id)
         mapped = None
         if number is not None and number.org_id == org_id and number.assistant_id:
-            mapped = self._assistants.last_known(number.assistant_id)
+            mapped = self._assistants.last_known(number.assistant_id) or _at_vapi_alone(number)
         for assistant in (named, mapped, self._defaults.last_known(org_id)):
             if assistant is not None and assistant.org_id == org_id:
+                org = self._orgs.last_known(org_id)
                 return Recollection(org_id, assistant, {} if org is None else org.overrides)
         return None
 
@@ -213,6 +214,14 @@ class Directory:
     async def _default(self, org_id: str) -> Assistant | None:
         store = self._store
         return await self._defaults.get(org_id, lambda: _asked(store.default_assistant(org_id)))
+
+
+def _at_vapi_alone(number: PhoneNumber) -> Assistant:
+    """Return the assistant of a number that is known at Vapi alone: its id is enough."""
+    assert number.assistant_id
+    return Assistant(
+        assistant_id=number.assistant_id, org_id=number.org_id, default=False, config_json=None
+    )
 
 
 def _mappings(now_ms: Callable[[], int]) -> Lookups[K, V]:

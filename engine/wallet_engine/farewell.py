@@ -7,9 +7,9 @@ also looks after the live calls from then on.
 from typing import TYPE_CHECKING
 
 from . import unwanted
-from .commands import Reserve
+from .commands import Release, Reserve
 from .errors import DeadlinePassed, NotMine
-from .mailbox import Phase
+from .mailbox import Envelope, Phase
 from .wallet import Entry
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def leave_to(actor: "WalletActor", heir: str) -> None:
     actor.held = [held for held in actor.held if held.seq <= last_seq]
     waiting, actor.mailbox = actor.mailbox, []
     for envelope in (*unsettled, *waiting):
-        envelope.fail(NotMine(heir))
+        _send_away(actor, envelope, NotMine(heir))
     if was is Phase.SUSPECT:
         in_doubt(actor)
     else:
@@ -55,8 +55,15 @@ def turn_away(actor: "WalletActor", error: Exception) -> None:
     actor.drop_pending()
     held, actor.held = actor.held, []
     for one in held:
-        one.envelope.fail(error)
+        _send_away(actor, one.envelope, error)
     gone_if_settled(actor)
+
+
+def _send_away(actor: "WalletActor", envelope: Envelope, error: Exception) -> None:
+    """Tell who waits; what the engine itself gives back, nobody else would ask for again."""
+    envelope.fail(error)
+    if envelope.reply is None and isinstance(envelope.ask, Release):
+        actor.node.shards.errand(envelope.ask)
 
 
 def gone_if_settled(actor: "WalletActor") -> None:

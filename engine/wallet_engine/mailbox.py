@@ -40,7 +40,7 @@ class Envelope:
 
     __slots__ = (
         "ask", "call_id", "deadline_s", "epoch_at_probe",
-        "found", "key", "posted_s", "reply", "term_at_probe", "then",
+        "found", "key", "posted_s", "reply", "then",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +61,6 @@ class Envelope:
         self.then = then
         self.found: Found | None = None
         self.epoch_at_probe = 0
-        self.term_at_probe = 0
 
     @property
     def given_up(self) -> bool:

@@ -6,7 +6,7 @@ penny) it does not look for, since no command can hold one.  Both ledgers are dr
 side in `tests/contract/test_ledger_differential.py`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .commands import CALL_DEDUCTION, AssetType, ChangeSettings, CreditType
@@ -106,14 +106,22 @@ class MemoryLedger:
         return [self._find(probe) for probe in probes]
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
     ) -> Mapping[str, Claim]:
         """See `ports.Ledger.activate`."""
         claims: dict[str, Claim] = {}
         for org_id in dict.fromkeys(org_ids):
             row = self.rows.get(org_id)
             if row is not None:
-                claims[org_id] = self._claim(org_id, row, owner, seen.get(org_id, NEVER_SEEN))
+                claim = self._claim(org_id, row, owner, seen.get(org_id, NEVER_SEEN))
+                if isinstance(claim, Loaded) and org_id in anew:
+                    row.owner_since_ms = self._clock.now_ms()
+                claims[org_id] = claim
         return claims
 
     async def release(self, org_ids: Sequence[str], *, owner: str) -> None:

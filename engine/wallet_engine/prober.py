@@ -74,7 +74,6 @@ class Prober:
         for actor, envelope in batch:
             assert actor.wallet is not None
             envelope.epoch_at_probe = actor.wallet.epoch
-            envelope.term_at_probe = self._node.ownership.term(actor.shard)
             actor.memory.pin(actor.durable_seq)
         backoff = Backoff()
         while True:

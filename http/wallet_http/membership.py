@@ -178,11 +178,12 @@ class _Watched:
         ttl_ms: int,
         want: Sequence[int],
         give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         """See `ports.Leases`."""
         try:
             view = await self._leases.renew(
-                token=token, address=address, ttl_ms=ttl_ms, want=want, give=give
+                token=token, address=address, ttl_ms=ttl_ms, want=want, give=give, call=call
             )
         except LeasesUnavailable as error:
             self.problem = str(error)

@@ -9,7 +9,7 @@ What another owner has is taken only under the epoch that it was seen under: a s
 comes late, from a node that was replaced meanwhile, takes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from wallet_engine.ports import Claim, Loaded, Taken
 from wallet_engine.wallet import Hold
@@ -26,11 +26,13 @@ SINCE_EVER_MS = 10**15
 BUMP = Statement("""
 -- $1 orgs, sorted, so that no two claims wait for each other; $2 the new owner;
 -- $3 the epoch under which each may be taken from another owner, -1 under none.  How long one has
--- owned counts from its first claim on, else who claims again and again would always be new.
+-- owned counts from its first claim on, else who claims again and again would always be new;
+-- $4 but for those of which it says that it begins anew.
 UPDATE organizations o
 SET epoch = o.epoch + 1, owner = $2,
-    owner_since = CASE WHEN o.owner = $2 THEN o.owner_since ELSE clock_timestamp() END
-FROM unnest($1::text[], $3::int8[]) AS w (org_id, seen_epoch)
+    owner_since = CASE WHEN o.owner = $2 AND NOT w.anew THEN o.owner_since
+                       ELSE clock_timestamp() END
+FROM unnest($1::text[], $3::int8[], $4::bool[]) AS w (org_id, seen_epoch, anew)
 WHERE o.id BETWEEN w.org_id AND w.org_id
   AND (o.owner IS NULL OR o.owner = $2 OR o.epoch = w.seen_epoch)
 RETURNING
@@ -77,14 +79,20 @@ ROUNDS_MAX = 3
 
 
 async def claim(
-    wire: Wire, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+    wire: Wire,
+    org_ids: Sequence[str],
+    *,
+    owner: str,
+    seen: Mapping[str, int],
+    anew: Collection[str],
 ) -> dict[str, Claim]:
     """Claim `org_ids`, which are sorted; whoever is missing from the answer does not exist."""
     claims: dict[str, Claim] = {}
     wanted = list(org_ids)
     for _ in range(ROUNDS_MAX):
         epochs = [seen.get(org_id, UNSEEN) for org_id in wanted]
-        bumped = {row[0]: row for row in await wire.fetch(BUMP, wanted, owner, epochs)}
+        begins = [org_id in anew for org_id in wanted]
+        bumped = {row[0]: row for row in await wire.fetch(BUMP, wanted, owner, epochs, begins)}
         epochs = [bumped[org_id][1] if org_id in bumped else 0 for org_id in wanted]
         found: dict[str, list[Row]] = {}
         for row in await wire.fetch(OWNERS_AND_HOLDS, wanted, epochs):

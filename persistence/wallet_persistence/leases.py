@@ -5,7 +5,7 @@ live, each with its own end, judged by the server's clock.  Whatever a node does
 script, so it is done as a whole or not at all, and may be done again.
 
     {wallet}:shard:0 … {wallet}:shard:255    token
-    {wallet}:nodes                           token -> "until_ms ttl_ms address"
+    {wallet}:nodes                           token -> "until_ms ttl_ms call address"
 """
 
 import asyncio
@@ -80,27 +80,31 @@ class Script(NamedTuple):
 # the holders, at its number + 2 among the keys.
 
 RENEW = Script("""
--- ARGV: token, address (empty: it leaves), ttl_ms, shards wanted '3,17', then shard and successor
--- of each given.
+-- ARGV: token, address (empty: it leaves), ttl_ms, shards wanted '3,17', the call's number, then
+-- shard and successor of each given.  A call that comes after a later one only looks.
 -- Answers [holders, nodes, known] as JSON: the client reads one string with a third of the work
 -- of 256.
 local token, ttl_ms = ARGV[1], ARGV[3]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local was_until_ms = string.match(redis.call('HGET', KEYS[1], token) or '', '^%d+')
+local was = redis.call('HGET', KEYS[1], token) or ''
+local was_until_ms, was_call = string.match(was, '^(%d+) %d+ (%d+) ')
 local known = tonumber(was_until_ms or 0) >= now_ms
+local late = known and tonumber(was_call) > tonumber(ARGV[5])
 
 local until_ms = string.format('%.0f', now_ms + ttl_ms)
-if ARGV[2] == '' then
+if late then
+  ARGV[4] = ''
+elseif ARGV[2] == '' then
   redis.call('HDEL', KEYS[1], token)
 else
-  redis.call('HSET', KEYS[1], token, until_ms .. ' ' .. ttl_ms .. ' ' .. ARGV[2])
+  redis.call('HSET', KEYS[1], token, table.concat({until_ms, ttl_ms, ARGV[5], ARGV[2]}, ' '))
 end
 local nodes, last_ms = {}, 0
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local end_ms, address = string.match(entries[i + 1], '^(%d+) %d+ (.*)$')
+  local end_ms, address = string.match(entries[i + 1], '^(%d+) %d+ %d+ (.*)$')
   end_ms = tonumber(end_ms or 0)
   if end_ms < now_ms then
     redis.call('HDEL', KEYS[1], entries[i])
@@ -112,7 +116,7 @@ end
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last_ms + 1))
 
 local holders = redis.call('MGET', unpack(KEYS, 2))
-for i = 5, #ARGV, 2 do
+for i = 6, late and 0 or #ARGV, 2 do
   local at = ARGV[i] + 1
   if holders[at] == token and nodes[ARGV[i + 1]] then
     redis.call('SET', KEYS[at + 1], ARGV[i + 1], 'PX', ttl_ms)
@@ -198,6 +202,7 @@ class RedisLeases:
         ttl_ms: int,
         want: Sequence[int],
         give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         """Say that this node lives, renew what it holds, take and hand over; see `Leases`.
 
@@ -205,7 +210,7 @@ class RedisLeases:
         """
         assert ttl_ms > 0
         wanted = ",".join(map(str, want))
-        answer = await self._run(RENEW, token, address, ttl_ms, wanted, *_pairs(give))
+        answer = await self._run(RENEW, token, address, ttl_ms, wanted, call, *_pairs(give))
         try:
             holders, nodes, known = json.loads(answer)
         except ValueError:

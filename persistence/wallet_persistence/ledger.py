@@ -6,7 +6,7 @@ locked row; one for probes, which decisions wait for; one for the clock and the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from wallet_engine.errors import LedgerBusy
@@ -186,7 +186,12 @@ class PostgresLedger:
         return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
     ) -> Mapping[str, Claim]:
         """Claim wallets, all or none; see the port.
 
@@ -200,12 +205,12 @@ class PostgresLedger:
         wanted = sorted(set(org_ids))
         async with self._claiming() as wire:
             try:
-                return await claim(wire, wanted, owner=owner, seen=seen)
+                return await claim(wire, wanted, owner=owner, seen=seen, anew=anew)
             except Contended as error:
                 if not await self._end_blockers():
                     raise LedgerBusy(*error.args) from error
             try:
-                return await claim(wire, wanted, owner=owner, seen=seen)
+                return await claim(wire, wanted, owner=owner, seen=seen, anew=anew)
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 

@@ -106,6 +106,18 @@ async def test_who_was_forgotten_is_told_so(store: LeaseStore, one: Member, two:
     assert not (await two.renew()).known
 
 
+async def test_a_call_that_comes_after_a_later_one_only_looks(one: Member, two: Member) -> None:
+    """It was under way while the store was frozen: its node has taken or kept more by now."""
+    await two.renew(9)
+    await one.renew(1, 2, call=7)
+
+    late = await one.renew(3, give={1: TWO}, call=6)
+
+    assert held(late) == held(await two.renew(9)) == {1: ONE, 2: ONE, 9: TWO}
+    assert late.nodes[ONE] == one.address
+    assert held(await one.renew(1, 2, 3, give={1: TWO}, call=8)) == {1: TWO, 2: ONE, 3: ONE, 9: TWO}
+
+
 # --- handing over ---------------------------------------------------------------------------------
 
 

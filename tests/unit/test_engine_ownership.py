@@ -20,11 +20,18 @@ class Gate:
         self.left = asyncio.Event()
 
     async def renew(
-        self, *, token: str, address: str, ttl_ms: int, want: Sequence[int], give: Mapping[int, str]
+        self,
+        *,
+        token: str,
+        address: str,
+        ttl_ms: int,
+        want: Sequence[int],
+        give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         await self.opened.wait()
         return await self._leases.renew(
-            token=token, address=address, ttl_ms=ttl_ms, want=want, give=give
+            token=token, address=address, ttl_ms=ttl_ms, want=want, give=give, call=call
         )
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
@@ -64,7 +71,9 @@ async def test_who_leaves_first_gives_nothing_to_who_leaves_too() -> None:
     gate.opened.set()
     for _ in range(3):
         await asyncio.sleep(0)  # it has looked, and asks to leave
-    await b._leases.renew(token=b.token, address="", ttl_ms=3_000, want=list(b.shards), give={})
+    await b._leases.renew(
+        token=b.token, address="", ttl_ms=3_000, want=list(b.shards), give={}, call=99
+    )
     await leaving
     await b.leave()
 
@@ -100,7 +109,7 @@ async def test_what_was_given_in_the_last_moment_is_given_on() -> None:
     await settled(a, b, c)
     given = dict.fromkeys(sorted(a.shards)[:5], b.token)
     await a._leases.renew(
-        token=a.token, address="at a", ttl_ms=3_000, want=list(a.shards), give=given
+        token=a.token, address="at a", ttl_ms=3_000, want=list(a.shards), give=given, call=99
     )
     assert not set(given) & set(b.shards)
 

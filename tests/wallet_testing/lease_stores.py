@@ -1,5 +1,6 @@
 """Stores of leases for tests: one in memory, and real servers of either make."""
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ from wallet_persistence.embedded.valkey import SETTINGS
 from wallet_persistence.leases import RedisLeases
 
 ONE, TWO, THREE = "node-1:a", "node-2:b", "node-3:c"
+
+CALLS = itertools.count(1)
+"""Numbers of calls: of all tokens together, which is as good."""
 
 LONG_MS = 600_000
 """Longer than any test."""
@@ -101,14 +105,25 @@ class Member:
         *want: int,
         give: Mapping[int, str] | None = None,
         ttl_ms: int = LONG_MS,
+        call: int = 0,
     ) -> LeaseView:
         return await self.leases.renew(
-            token=self.token, address=self.address, ttl_ms=ttl_ms, want=want, give=give or {}
+            token=self.token,
+            address=self.address,
+            ttl_ms=ttl_ms,
+            want=want,
+            give=give or {},
+            call=call or next(CALLS),
         )
 
     async def leaving(self, *want: int, ttl_ms: int = LONG_MS) -> LeaseView:
         return await self.leases.renew(
-            token=self.token, address=LEAVING, ttl_ms=ttl_ms, want=want, give={}
+            token=self.token,
+            address=LEAVING,
+            ttl_ms=ttl_ms,
+            want=want,
+            give={},
+            call=next(CALLS),
         )
 
     async def leave(self, give: Mapping[int, str] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, auto
 
 from wallet_engine.commands import CallCommand, Command
@@ -149,12 +149,17 @@ class FaultyLedger(MemoryLedger):
         return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
     ) -> Mapping[str, Claim]:
         self.claimed.append(org_ids)
         self._complain_if_away()
         await self._land(Fault.LATE)
-        claims = await super().activate(org_ids, owner=owner, seen=seen)
+        claims = await super().activate(org_ids, owner=owner, seen=seen, anew=anew)
         await self._land(Fault.TOO_LATE)
         return claims
 

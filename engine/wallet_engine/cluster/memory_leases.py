@@ -34,6 +34,7 @@ class _Life:
     address: str
     ttl_s: float
     until_s: float
+    call: int
 
 
 class InMemoryLeases:
@@ -57,6 +58,7 @@ class InMemoryLeases:
         ttl_ms: int,
         want: Sequence[int],
         give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         """Say that a node lives, renew what it holds, take and hand over; see `Leases`."""
         assert ttl_ms > 0
@@ -66,9 +68,12 @@ class InMemoryLeases:
         until_s = now_s + ttl_s
         life = self._lives.get(token)
         known = life is not None and now_s < life.until_s
-        self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s)
-        if address == LEAVING:
-            del self._lives[token]
+        if known and life is not None and call < life.call:
+            want, give = (), {}
+        else:
+            self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s, call=call)
+            if address == LEAVING:
+                del self._lives[token]
         self._forget_the_past(now_s)
         self._hand_over(token, give, until_s)
         for shard in want:

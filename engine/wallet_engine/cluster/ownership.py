@@ -90,6 +90,7 @@ class Ownership:
         self._fresh_until_s: dict[int, float] = {}
         self._terms: dict[int, int] = {}
         self._term = 0
+        self._calls = 0
         self._forgotten_until_s = 0.0
         self._lived: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -100,7 +101,6 @@ class Ownership:
         self.holders: list[str] = [""] * SHARD_COUNT
         self.nodes: Mapping[str, str] = {}
         self._known: dict[str, str] = {}
-        self._rivals: dict[str, str] = {}
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -130,19 +130,13 @@ class Ownership:
         return next(found, "")
 
     def rival(self, boot: str) -> str:
-        """Return the token of a node whose leases are gone, as far as we see; it may see others.
-
-        From then on it has an address.
-        """
-        for token, address in self._known.items():
-            if boot_of(token) == boot and token not in self.nodes:
-                self._rivals[token] = address
-                return token
-        return ""
+        """Return the token of a node whose leases are gone, as far as we see; it may see others."""
+        found = (it for it in self._known if boot_of(it) == boot and it not in self.nodes)
+        return next(found, "")
 
     def address(self, token: str) -> str:
-        """Return where a node can be asked; empty: nobody knows."""
-        return self.nodes.get(token) or self._rivals.get(token, "")
+        """Return where a node can be asked, or could be once; empty: nobody knows."""
+        return self.nodes.get(token) or self._known.get(token, "")
 
     @property
     def shards(self) -> Collection[int]:
@@ -223,6 +217,7 @@ class Ownership:
                     ttl_ms=LEASE_MS,
                     want=list(self._fresh_until_s),
                     give={},
+                    call=self._next_call(),
                 )
         except (LeasesUnavailable, TimeoutError) as error:
             log.warning(
@@ -239,12 +234,15 @@ class Ownership:
             return
         sent_s = self._loop_time()
         give = self._to_give()
+        for shard in give:  # theirs once this is carried out, whether we hear of it or not
+            self._fresh_until_s[shard] = min(self._fresh_until_s[shard], sent_s)
         view = await self._leases.renew(
             token=self.token,
             address=self._address,
             ttl_ms=LEASE_MS,
             want=self._wanted(),  # also what is given: it stays ours if the other has gone
             give=give,
+            call=self._next_call(),
         )
         if self._leaving:
             return
@@ -252,6 +250,10 @@ class Ownership:
             log.info("the leases are reached: %d nodes live", len(view.nodes))
         self._reachable = True
         self._apply(view, sent_s + LEASE_MS / 1000 - MARGIN_S, give)
+
+    def _next_call(self) -> int:
+        self._calls += 1
+        return self._calls
 
     def _wanted(self) -> list[int]:
         """Return what is ours, and what belongs here and has no live holder."""
@@ -279,12 +281,13 @@ class Ownership:
         self._lived = {token: self._lived.get(token, 0) + 1 for token in view.nodes}
         self.nodes = view.nodes
         self._known = dict([*(self._known | dict(view.nodes)).items()][-KNOWN_MAX:])
-        self._rivals = {t: a for t, a in self._rivals.items() if t not in view.nodes}
-        self.holders = list(view.holders)
         mine = [shard for shard, holder in enumerate(view.holders) if holder == self.token]
         gained = [shard for shard in mine if shard not in self._fresh_until_s]
         gone = {s: view.holders[s] for s in self._fresh_until_s if view.holders[s] != self.token}
         self._begin_terms(mine, known=view.known)
+        forgotten = self._loop_time() < self._forgotten_until_s
+        before = self.holders if forgotten else [""] * SHARD_COUNT  # they live on, and say so soon
+        self.holders = [it or was for it, was in zip(view.holders, before, strict=True)]
         for shard in mine:
             self._fresh_until_s[shard] = fresh_until_s
         if gone:

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 HOPS_MAX = 2
 """After so many wrong turns in a row the leases are looked at before the next."""
 
+PASSING_MAX = 1000
+"""So many asks of other nodes are passed on at a time: were two nodes to pass one to and fro, it
+would end here."""
+
 PAUSE_S = 0.025
 """How long to wait where nobody owns the wallet just now: a hand-over takes some milliseconds."""
 
@@ -45,15 +49,17 @@ class Router:
         self._ownership = ownership
         self._peers = peers
         self._unreachable: set[str] = set()
+        self._passing = 0
 
     async def ask(self, ask: Ask, *, timeout_s: float) -> Answer:
         """See `Node.ask`."""
         node = self._node
+        until_s = node.loop_time() + timeout_s
         try:
             return await node.decide(ask, timeout_s=timeout_s)
         except NotMine as error:
             owner = error.owner
-        return await self._elsewhere(ask, owner, timeout_s)
+        return await self._elsewhere(ask, owner, until_s)
 
     async def serve(self, ask: Ask, timeout_s: float) -> Answer:
         """Answer another node's ask.  A wallet of ours that a rival has is asked of that one.
@@ -62,13 +68,20 @@ class Router:
             NotMine: the wallet is not here.
             WalletError: as `Node.decide`.
         """
+        until_s = self._node.loop_time() + timeout_s
         quanta_s = math.ceil(timeout_s / QUANTUM_S) * QUANTUM_S
         try:
             return await self._node.decide(ask, timeout_s=quanta_s)
         except NotMine as error:
-            if not self._ownership.owns(shard_of(ask.org_id)) or not error.owner:
+            ours = self._ownership.owns(shard_of(ask.org_id))
+            if not ours or not error.owner or self._passing >= PASSING_MAX:
                 raise
-            return await self._elsewhere(ask, error.owner, timeout_s)
+            owner = error.owner
+        self._passing += 1
+        try:
+            return await self._elsewhere(ask, owner, until_s)
+        finally:
+            self._passing -= 1
 
     def unheard(self, ask: Ask, answer: Answer | None) -> None:
         """Whoever asked another node has stopped waiting, and may be answered yes: see `Peers`."""
@@ -83,17 +96,16 @@ class Router:
             )
             self._node.shards.errand(release)
 
-    async def _elsewhere(self, ask: Ask, owner: str, timeout_s: float) -> Answer:
+    async def _elsewhere(self, ask: Ask, owner: str, until_s: float) -> Answer:
         """Find out who owns the wallet, and ask there, until the time is up."""
         node, ownership = self._node, self._ownership
         shard = shard_of(ask.org_id)
-        until_s = node.loop_time() + timeout_s
         hops = 0
         while (left_s := until_s - node.loop_time()) > 0:
             address = ownership.address(owner)
             try:
                 if owner == ownership.token:
-                    return await node.decide(ask, timeout_s=timeout_s)
+                    return await node.decide(ask, timeout_s=left_s)
                 if address:
                     answer = await self._peers.ask(address, ask, timeout_s=left_s)
                     node.stats.forwarded("answered")

@@ -42,9 +42,12 @@ class Leases(Protocol):
         ttl_ms: int,
         want: Sequence[int],
         give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         """Say that this node lives, renew what it holds, take and hand over; one call.
 
+        `call` numbers the calls of a token.  One that is carried out after a later one of its
+        token changes nothing: its node has long decided otherwise.
         `want`: renewed if it is ours, taken if it is free.  `give`, which goes first: set to
         another node's token if it is ours, freed if that node does not live.  Whatever else is
         ours runs out.  `address` LEAVING says that this node lives no longer.

@@ -3,7 +3,7 @@
 Times are integer milliseconds since 1970 UTC, money integer pence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -126,13 +126,19 @@ class Ledger(Protocol):
         """Answer `probes`, in their order, from what is durable."""
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
     ) -> Mapping[str, Claim]:
         """Claim wallets for `owner` under new epochs; wait out statements still running.
 
         A wallet is had if it is free or the owner's own.  From another one it is taken only under
         the epoch in `seen`: so a claim that arrives late takes from nobody who came meanwhile.
-        How long an owner has had it counts from its first claim on.
+        How long an owner has had a wallet counts from its first claim on, or from its last one
+        with the wallet in `anew`.
 
         After this returns, no statement under an older epoch can be written any more.  An org
         that is missing from the answer does not exist.

@@ -7,7 +7,6 @@ is possible, `on_unavailable` says what the caller gets.  Source: SPEC §5.1.
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
@@ -109,22 +108,18 @@ async def _decided(services: Services, message: Message, way: _Way) -> Reply | N
     call_id = message.call_id
     if not call_id:
         raise InvalidCommand("message.call.id", "is required")
-    ids = way.ids
-    located = await directory.org_of_message(ids)
-    org_id = way.org_id = located.org_id
-    if org_id is None:
-        return replies.unknown_org(options.vapi)
-    if located.conflict:
-        return replies.conflict(org_id)
-    assistant = way.assistant = await directory.answering(
-        org_id,
-        phone_number_id=ids.phone_number_id,
-        number=ids.number,
-        assistant_id=ids.assistant_id,
-    )
-    if assistant is None:
-        return replies.no_assistant(options.vapi)
-    settings = way.settings = await _settings(services, org_id)
+    try:
+        no = await _found(services, way)
+    except LedgerUnavailable:  # a decision may be possible all the same
+        if not _recollected(services, way):
+            raise
+        no = None
+    if no is not None:
+        return no
+    org_id, assistant, settings = way.org_id, way.assistant, way.settings
+    assert org_id is not None
+    assert assistant is not None
+    assert settings is not None
     # The same timeout for everyone: the engine watches all asks of one timeout in one line.
     answer = await services.calls.admit(
         org_id,
@@ -145,6 +140,43 @@ async def _decided(services: Services, message: Message, way: _Way) -> Reply | N
         org_id,
         detail={"held_pence": answer.body["reserved_pence"], "max_duration_seconds": cap},
     )
+
+
+async def _found(services: Services, way: _Way) -> Reply | No | None:
+    """Find out whose the call is, who answers it, and what its org wants; or why nobody does."""
+    options, directory, ids = services.options, services.directory, way.ids
+    located = await directory.org_of_message(ids)
+    org_id = way.org_id = located.org_id
+    if org_id is None:
+        return replies.unknown_org(options.vapi)
+    if located.conflict:
+        return replies.conflict(org_id)
+    way.assistant = await directory.answering(
+        org_id,
+        phone_number_id=ids.phone_number_id,
+        number=ids.number,
+        assistant_id=ids.assistant_id,
+    )
+    if way.assistant is None:
+        return replies.no_assistant(options.vapi)
+    way.settings = await _settings(services, org_id)
+    return None
+
+
+def _recollected(services: Services, way: _Way) -> bool:
+    """The directory cannot be asked: what it knew last is good enough to ask for a decision."""
+    known = services.directory.recollect(way.ids)
+    owner = services.directory.org_of_known_call(way.ids.call_id)
+    if known is None or {way.org_id, owner} - {None, known.org_id}:
+        return False
+    way.org_id, way.assistant = known.org_id, known.assistant
+    way.settings = services.node.known_settings(known.org_id)
+    if way.settings is None:
+        try:
+            way.settings = settings_of(services.options.defaults, known.overrides)
+        except InvalidCommand:
+            way.settings = services.options.defaults
+    return True
 
 
 async def _settings(services: Services, org_id: str) -> Settings:
@@ -171,7 +203,7 @@ def _undecided(services: Services, message: Message, way: _Way, problem: Problem
     """
     options = services.options
     if way.assistant is None:
-        _recollect(services, way)
+        _recollected(services, way)
     if way.org_id is None or way.assistant is None:
         return replies.failed(problem, options.vapi)
     settings = way.settings or options.defaults
@@ -192,17 +224,6 @@ def _undecided(services: Services, message: Message, way: _Way, problem: Problem
         problem.message,
         {"max_duration_seconds": cap},
     )
-
-
-def _recollect(services: Services, way: _Way) -> None:
-    """The directory could not be asked: what it knew last is good enough to let a call in."""
-    known = services.directory.recollect(way.ids)
-    if known is None or way.org_id not in (None, known.org_id):
-        return
-    way.org_id, way.assistant = known.org_id, known.assistant
-    wallet_settings = services.node.known_settings(known.org_id)
-    with suppress(InvalidCommand):
-        way.settings = wallet_settings or settings_of(services.options.defaults, known.overrides)
 
 
 def answered_by(

@@ -230,7 +230,7 @@ ABLATIONS = (
     Ablation("a claim takes only what it saw", _claims_whatever_is_there),
     Ablation(
         "who is cut off leaves alone who came since",
-        lambda: [(Activator, "_tenure_ms", lambda it, _: it._node.limits.tenure_ms)],
+        lambda: [(Activator, "_tenure_ms", lambda it, *_: it._node.limits.tenure_ms)],
     ),
     Ablation(
         "a wallet stays with its owner for a second at least",

@@ -53,12 +53,13 @@ class SimLeases:
         ttl_ms: int,
         want: Sequence[int],
         give: Mapping[int, str],
+        call: int,
     ) -> LeaseView:
         """See `ports.Leases`."""
 
         async def work() -> LeaseView:
             return await self._redis.leases.renew(
-                token=token, address=address, ttl_ms=ttl_ms, want=want, give=give
+                token=token, address=address, ttl_ms=ttl_ms, want=want, give=give, call=call
             )
 
         return await self._ask(work)

@@ -6,7 +6,7 @@ backends that hold locks for nobody.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from wallet_engine.errors import LedgerBusy, NotCommitted, OutcomeUnknown
@@ -75,22 +75,31 @@ class SimLedger:
             return found
 
     async def activate(
-        self, org_ids: Sequence[str], *, owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
     ) -> Mapping[str, Claim]:
         """See `ports.Ledger.activate`."""
         async with self._claiming:
             try:
-                return await self._claim(org_ids, owner, seen)
+                return await self._claim(org_ids, owner, seen, anew)
             except Contended as error:
                 if not await self._end_blockers():
                     raise LedgerBusy(*error.args) from error
             try:
-                return await self._claim(org_ids, owner, seen)
+                return await self._claim(org_ids, owner, seen, anew)
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 
     async def _claim(
-        self, org_ids: Sequence[str], owner: str, seen: Mapping[str, int]
+        self,
+        org_ids: Sequence[str],
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str],
     ) -> Mapping[str, Claim]:
         fate = self._weather.fate_of("claims", writes=True)
 
@@ -100,6 +109,7 @@ class SimLedger:
                 org_ids,
                 owner=owner,
                 seen=seen,
+                anew=anew,
                 works_s=fate.works_s,
                 lock_timeout_s=CLAIM_LOCK_TIMEOUT_S,
             )

@@ -8,7 +8,7 @@ gone.  It runs as a process of its own, which may be stopped, or crash.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -182,6 +182,7 @@ class SimPostgres:
         *,
         owner: str,
         seen: Mapping[str, int],
+        anew: Collection[str],
         works_s: float,
         lock_timeout_s: float,
     ) -> dict[str, Claim]:
@@ -197,6 +198,9 @@ class SimPostgres:
             org_id: self.truth._claim(org_id, rows[org_id], owner, seen.get(org_id, NEVER_SEEN))
             for org_id in found
         }
+        for org_id in anew:
+            if isinstance(claims.get(org_id), Loaded):
+                rows[org_id].owner_since_ms = self._clock.now_ms()
         self._unlock(transaction)
         await asyncio.sleep(works_s)
         for org_id, claim in claims.items():
