@@ -2,12 +2,15 @@
 
 from collections.abc import Collection
 
+import pytest
+
+from wallet_engine.cluster.memory_leases import Reach
 from wallet_engine.cluster.ownership import LEASE_MS, MARGIN_S, RENEW_S
-from wallet_engine.errors import NotMine
+from wallet_engine.errors import LeasesUnavailable, NotMine
 from wallet_engine.limits import Limits
 from wallet_engine.ports import Taken
 from wallet_engine.sharding import SHARD_COUNT
-from wallet_testing.builders import ORG, charge, credit, look
+from wallet_testing.builders import ORG, admit, charge, credit, look
 from wallet_testing.ledgers import OTHER
 from wallet_testing.owners import Owner
 from wallet_testing.town import ALL, Town, settled
@@ -203,3 +206,78 @@ async def test_forgotten_leases_move_no_shard_of_a_live_node() -> None:
     await town.pass_time(RENEW_S + MARGIN_S)
     await a._round()
     assert set(a.shards) == ALL, "nobody else said that it lives"
+
+
+@in_virtual_time
+async def test_a_term_begins_with_a_claim() -> None:
+    """Whoever sees the wallet from now on sees since when it is ours, and comes too late."""
+    async with a_world(1000, limits=Limits(tenure_ms=0)) as world:
+        world.node.ownership = held = Held()
+        await world.ask(charge(1))
+        seen = {ORG: world.ledger.rows[ORG].epoch}
+        await world.pass_time(seconds=60)
+        held.number += 1
+        assert (await world.ask(look())).body["balance_pence"] == 999
+
+        [taken] = (await world.ledger.activate([ORG], owner=OTHER, seen=seen)).values()
+
+        assert isinstance(taken, Taken)
+        assert taken.held_ms < 1000
+
+
+@in_virtual_time
+async def test_who_was_told_that_a_wallet_is_taken_ends_no_call() -> None:
+    """It may have been paid for by whoever has it: an owner that was cut off does not know."""
+    async with a_world(280, limits=Limits(tenure_ms=0)) as world:
+        world.node.ownership = held = Held()
+        await world.ask(admit())
+        await world.pass_time(seconds=10)
+        held.lapsed = 3600.0
+        await world.ledger.take_over(ORG, credit(1000, key="theirs"), keep=True)
+        await world.asking(look())
+        await world.pass_time(seconds=400)
+
+        assert world.effects.killed == []
+
+
+@in_virtual_time
+async def test_nobody_claims_more_often_because_more_were_asking() -> None:
+    """One look in a while at a wallet that is taken, however many asked for it."""
+    async with a_world(1000, limits=Limits(tenure_ms=1000)) as world:
+        world.node.ownership = held = Held()
+        await world.pass_time(seconds=10)
+        held.lapsed = 5.0
+        await world.ledger.take_over(ORG, keep=True)
+        for _ in range(50):
+            await world.asking(look())
+        await world.pass_time(seconds=10)
+        claims = len(world.ledger.claimed)
+        await world.pass_time(seconds=10)
+
+        assert len(world.ledger.claimed) - claims <= 41
+
+
+@in_virtual_time
+async def test_what_is_handed_over_is_not_ours_though_nobody_says_so() -> None:
+    """The answer was lost: until the next one the shards may be, or have been, the other's."""
+    town = Town()
+    a, b = town.node("node-a:1"), town.node("node-b:1")
+    for _ in range(3):
+        await a._round()
+    await b._round()
+    while not (given := a._to_give()):
+        await a._round()
+        await b._round()
+    terms = {shard: a.term(shard) for shard in given}
+    town.leases.reach(Reach.NOT_ANSWERED, a.token)
+    with pytest.raises(LeasesUnavailable):
+        await a._round()
+    assert not any(a.fresh(shard) for shard in given)
+    assert all(a.fresh(shard) for shard in set(a.shards) - set(given))
+
+    town.leases.reach(Reach.ANSWERED, a.token)
+    await b._round()
+    await b.leave()
+    await a._round()
+
+    assert all(a.fresh(shard) and a.term(shard) != term for shard, term in terms.items())
