@@ -9,9 +9,10 @@ from wallet_engine.cluster.ownership import LEASE_MS, MARGIN_S, RENEW_S
 from wallet_engine.errors import LeasesUnavailable, NotMine
 from wallet_engine.limits import Limits
 from wallet_engine.ports import Taken
+from wallet_engine.settings import CapPolicy, Settings
 from wallet_engine.sharding import SHARD_COUNT
-from wallet_testing.builders import ORG, admit, charge, credit, look
-from wallet_testing.ledgers import OTHER
+from wallet_testing.builders import ORG, admit, charge, credit, look, prolong
+from wallet_testing.ledgers import OTHER, Fault
 from wallet_testing.owners import Owner
 from wallet_testing.town import ALL, Town, settled
 from wallet_testing.virtual_time import in_virtual_time
@@ -227,16 +228,24 @@ async def test_a_term_begins_with_a_claim() -> None:
 
 @in_virtual_time
 async def test_who_was_told_that_a_wallet_is_taken_ends_no_call() -> None:
-    """It may have been paid for by whoever has it: an owner that was cut off does not know."""
-    async with a_world(280, limits=Limits(tenure_ms=0)) as world:
+    """Its write's answer was lost, and whoever has the wallet by now has prolonged the call."""
+    uncapped = Settings(cap_policy=CapPolicy.MAX_CALL)
+    limits = Limits(tenure_ms=0, sweep_s=3600.0)
+    async with a_world(280, settings=uncapped, limits=limits) as world:
         world.node.ownership = held = Held()
         await world.ask(admit())
-        await world.pass_time(seconds=10)
+        await world.until(seconds=200)
         held.lapsed = 3600.0
-        await world.ledger.take_over(ORG, credit(1000, key="theirs"), keep=True)
-        await world.asking(look())
-        await world.pass_time(seconds=400)
+        world.ledger.hold_commits()
+        await world.asking(charge(1))
+        await world.ledger.take_over(
+            ORG, credit(1000, key="theirs"), prolong(), defaults=uncapped, keep=True
+        )
+        world.ledger.next_commits(Fault.LOST_BEFORE)
+        world.ledger.let_commits_go()
+        await world.until(seconds=330)
 
+        assert world.ledger.rows[ORG].holds["call-1"].paid_seconds == 360
         assert world.effects.killed == []
 
 
