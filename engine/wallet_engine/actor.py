@@ -95,6 +95,11 @@ class WalletActor:
         ownership = self.node.ownership
         return ownership.fresh(self.shard) and ownership.term(self.shard) != self.term
 
+    def is_writing(self, call_id: str) -> bool:
+        """Whether the lane waits for an answer that may change what is durable of a call."""
+        under_way = self.pending[: self.in_flight] if self.phase is Phase.ACTIVE else ()
+        return any(entry.call_id == call_id for entry in under_way)
+
     def _state(self) -> Wallet:
         assert self.wallet is not None, "only a loaded wallet decides"
         return self.wallet
