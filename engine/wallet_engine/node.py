@@ -184,8 +184,8 @@ class Node:
     def hold_due(self, due: Due, armed: Armed, now_ms: int) -> None:
         """A timer fired.  While the ledger is away, time that was durably paid still ends.
 
-        But not on the word of an owner who knows that another one wrote since, nor while what may
-        have paid for more is being written: its answer comes, or it is given up.
+        But not on the word of an owner who knows that another one wrote since, nor at once while
+        what may have paid for more is being written: who slept has yet to hear the answer.
         """
         actor = self.residents.get(due.org_id)
         if actor is None:
@@ -199,7 +199,9 @@ class Node:
         over = bool(armed.end_reason) and now_ms >= armed.ends_ms
         # Whoever may have been replaced first gets a chance to hear of it.
         undecided = armed.fired or not (active or not actor.sure)
-        if over and undecided and not actor.fenced and not actor.is_writing(due.call_id):
+        if over and undecided and not actor.fenced:
+            if actor.is_writing(due.call_id) and self.timers.spare(due.org_id, due.call_id):
+                return
             actor.told[due.call_id] = armed.end_reason
             self.effects.call_killed(
                 due.org_id, due.call_id, armed.end_reason, since_ms=armed.ends_ms

@@ -32,7 +32,8 @@ class Armed(NamedTuple):
     """What is known durably of a live hold: when to look, when its paid time is over.
 
     `end_reason` is empty unless the engine ends this call and has not told it to end yet;
-    `fired`: it was due before, and no decision came of it.
+    `fired`: it was due before, and no decision came of it.  `spared`: its call would have been
+    ended, but for a write under way.
     """
 
     due_ms: int
@@ -40,6 +41,7 @@ class Armed(NamedTuple):
     started_ms: int
     end_reason: str
     fired: bool = False
+    spared: bool = False
 
 
 class Timers:
@@ -82,6 +84,12 @@ class Timers:
             fired=False,
         )
         self._set((org_id, call_id), moved)
+
+    def spare(self, org_id: str, call_id: str) -> bool:
+        """Let a call go on until its timer fires next, once.  Say whether that is granted."""
+        armed = self._armed[org_id, call_id]
+        self._armed[org_id, call_id] = armed._replace(spared=True)
+        return not armed.spared
 
     def has(self, org_id: str, call_id: str) -> bool:
         """Whether a hold has a timer."""
