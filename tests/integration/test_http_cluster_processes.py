@@ -7,7 +7,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from wallet_testing.members import CLUSTER_SECRET, shared
 from wallet_testing.processes import until
 
 WALLET = (sys.executable, "-m", "wallet_http")
+PRINTED_MAX = 8_000
 ORGS = [f"org-{number}" for number in range(12)]
 """So many that each of a few nodes holds some, whatever their names hash to."""
 
@@ -96,6 +97,13 @@ class Printing:
         except AssertionError:
             raise AssertionError(f"no {pattern!r} in:\n{self.printed}") from None
         return re.findall(pattern, self.printed)
+
+    async def until_so(self, true: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Wait until something is so; if it never is, show what was printed meanwhile."""
+        try:
+            await until(true, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, in:\n{self.printed[-PRINTED_MAX:]}") from None
 
     async def ended(self) -> int:
         await self._reading
@@ -186,7 +194,7 @@ async def test_several_processes_behind_one_port(database: str, valkey: Embedded
         async def both() -> bool:
             return set(await asks.nodes(port)) == {"n-1", "n-2"}
 
-        await until(both, "both hold shards")
+        await parent.until_so(both, "both hold shards")
         before = await asks.nodes(port)
         await asks.open(port)
         assert {await asks.credit(port, org_id, "k1") for org_id in ORGS} == {201}
@@ -201,7 +209,7 @@ async def test_several_processes_behind_one_port(database: str, valkey: Embedded
             now = await asks.nodes(port)
             return set(now) == set(before) and now["n-1"] != before["n-1"]
 
-        await until(again, "the first one holds shards again")
+        await parent.until_so(again, "the first one holds shards again")
         assert {await asks.credit(port, org_id, "k2") for org_id in ORGS} == {201}
 
         parent.process.send_signal(signal.SIGTERM)

@@ -13,14 +13,13 @@ from wallet_engine import actor as actor_module
 from wallet_engine import care, unwanted
 from wallet_engine.activator import Activator
 from wallet_engine.actor import WalletActor
-from wallet_engine.cluster.ownership import Ownership
 from wallet_engine.commands import Command
 from wallet_engine.errors import LedgerBusy
 from wallet_engine.journal import Answer, Refusal
 from wallet_engine.lane import CommitLane, Sent
 from wallet_engine.mailbox import Decided, Envelope, Held, Phase
 from wallet_engine.memory import Memory
-from wallet_engine.memory_ledger import NEVER_SEEN, MemoryLedger, Row
+from wallet_engine.memory_ledger import MemoryLedger, Row
 from wallet_engine.node import Node
 from wallet_engine.ports import Claim, WalletBatch
 from wallet_engine.rules import Decision, Facts, decide
@@ -182,16 +181,6 @@ def _time_goes_back() -> Patches:
     return [(actor_module, "decide", decided)]
 
 
-def _claims_whatever_is_there() -> Patches:
-    take = MemoryLedger._claim
-
-    def claim(self: MemoryLedger, org_id: str, row: Row, owner: str, seen_epoch: int) -> Claim:
-        seen_epoch = seen_epoch if seen_epoch == NEVER_SEEN else row.epoch
-        return take(self, org_id, row, owner, seen_epoch)
-
-    return [(MemoryLedger, "_claim", claim)]
-
-
 def _undurable_keys_forgotten() -> Patches:
     def trim(self: Memory, capacity: int) -> None:
         while len(self.entries) > min(capacity, 1):
@@ -223,11 +212,6 @@ ABLATIONS = (
         "an owner who may have been replaced confirms its epoch",
         lambda: [(WalletActor, "sure", True)],
     ),
-    Ablation(
-        "what was known in one term of a lease is confirmed in the next",
-        lambda: [(Ownership, "term", lambda *_: 0)],
-    ),
-    Ablation("a claim takes only what it saw", _claims_whatever_is_there),
     Ablation(
         "who is cut off leaves alone who came since",
         lambda: [(Activator, "_tenure_ms", lambda it, *_: it._node.limits.tenure_ms)],
