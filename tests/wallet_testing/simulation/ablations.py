@@ -213,10 +213,6 @@ ABLATIONS = (
         lambda: [(WalletActor, "sure", True)],
     ),
     Ablation(
-        "who is cut off leaves alone who came since",
-        lambda: [(Activator, "_tenure_ms", lambda it, *_: it._node.limits.tenure_ms)],
-    ),
-    Ablation(
         "a wallet stays with its owner for a second at least",
         lambda: [(Activator, "_tenure_ms", lambda *_: 0.0)],
     ),
