@@ -67,8 +67,9 @@ class InMemoryLeases:
         ttl_s = ttl_ms / 1000
         until_s = now_s + ttl_s
         life = self._lives.get(token)
-        known = life is not None and now_s < life.until_s
-        if known and life is not None and call < life.call:
+        if life is not None and now_s >= life.until_s:
+            life = None
+        if life is not None and call < life.call:
             want, give = (), {}
         else:
             self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s, call=call)
@@ -83,7 +84,7 @@ class InMemoryLeases:
         return LeaseView(
             holders=[self._holder(shard) for shard in range(SHARD_COUNT)],
             nodes={name: life.address for name, life in self._lives.items()},
-            known=known,
+            known=life is not None,
         )
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:

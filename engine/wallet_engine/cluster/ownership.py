@@ -4,8 +4,8 @@ A lease is a hint: it says where to ask first.  It is *fresh* until it may have 
 from before it was asked for, on this node's own clock.  An owner whose lease is not fresh goes
 on, but confirms in the ledger what it answers.
 
-A *term* is a time in which a lease never ran out and was never forgotten: what was known in one
-term must be confirmed in the next.
+A *term* is a time in which a lease never ran out and was never forgotten: in the next one, what
+is in memory counts only after the wallet was claimed anew.
 """
 
 import asyncio
