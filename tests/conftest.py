@@ -1,11 +1,23 @@
 """Fixtures of all tests: real servers, started once and only when a test asks for one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+import pytest
 import pytest_asyncio
 
 from wallet_persistence.embedded import EmbeddedValkey
 from wallet_testing.servers import Databases, migrated_databases, postgres_server
+
+WHOLE_MACHINE = ("tests/simulation/", "tests/integration/test_http_cluster_processes.py")
+"""Tests that start as many processes as there are cores: beside each other they starve."""
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """With several workers (`-n 2 --dist loadgroup`) the tests of a file stay on one of them."""
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        group = "whole machine" if path.startswith(WHOLE_MACHINE) else path
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
