@@ -48,7 +48,7 @@ cluster: $(VENV)/.run ## start NODES (3) nodes behind one port, with a database 
 	@exec $(BIN)/wallet up --nodes $(NODES)
 
 test: $(VENV)/.dev ## run every test, with a real Postgres and Redis; PYTEST_ARGS adds options
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, imports, types: changes nothing
 	@$(BIN)/ruff format --check --quiet .

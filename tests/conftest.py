@@ -13,7 +13,7 @@ WHOLE_MACHINE = ("tests/simulation/", "tests/integration/test_http_cluster_proce
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """With several workers (`-n 2 --dist loadgroup`) the tests of a file stay on one of them."""
+    """With several workers, as in `make test`, the tests of a file stay on one of them."""
     for item in items:
         path = item.nodeid.partition("::")[0]
         group = "whole machine" if path.startswith(WHOLE_MACHINE) else path
