@@ -13,6 +13,7 @@ FUZZ ?= 2000
 SEEDS ?= 1000
 FAULTS ?= 200
 SEED ?=
+SHARED ?=
 NODES ?= 3
 
 # The libraries are enough to run; the project itself is linked in, so a changed file is live.
@@ -66,8 +67,8 @@ load: $(VENV)/.dev ## put load on an engine of its own
 bench: $(VENV)/.dev ## measure the speed of the engine, as ratios within one run
 	@$(BIN)/python -m wallet_loadtests bench
 
-simulate: $(VENV)/.dev ## run SEEDS (1000) simulations; SEED=7 replays one, with its trace
-	@PYTHONPATH=tests $(BIN)/python -m wallet_testing.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+simulate: $(VENV)/.dev ## run SEEDS (1000) simulations; SHARED=1: with several nodes only; SEED=7 replays one, with its trace
+	@PYTHONPATH=tests $(BIN)/python -m wallet_testing.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(SHARED),--shared))
 
 ablations: $(VENV)/.dev ## take each mechanism out of the engine, and see that the simulation notices
 	@PYTHONPATH=tests $(BIN)/python -m wallet_testing.simulation --ablations

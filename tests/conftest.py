@@ -8,7 +8,11 @@ import pytest_asyncio
 from wallet_persistence.embedded import EmbeddedValkey
 from wallet_testing.servers import Databases, migrated_databases, postgres_server
 
-WHOLE_MACHINE = ("tests/simulation/", "tests/integration/test_http_cluster_processes.py")
+WHOLE_MACHINE = (
+    "tests/simulation/",
+    "tests/chaos/test_cluster_faults.py",
+    "tests/integration/test_http_cluster_processes.py",
+)
 """Tests that start as many processes as there are cores: beside each other they starve."""
 
 

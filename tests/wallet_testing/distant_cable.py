@@ -4,6 +4,7 @@ Each line on its standard input is one word for its cable, and a number if that 
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,7 @@ async def distant_cable_to(url: str) -> AsyncIterator[tuple[DistantCable, str]]:
         *(sys.executable, "-m", __name__, url),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # pytest's may be its own
     )
     assert process.stdin is not None
     assert process.stdout is not None

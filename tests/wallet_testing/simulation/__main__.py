@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import count, islice
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .plan import plan_of
 from .runs import SEEDS_MAX, Batch, batches, caught_after
 from .simulate import simulate
 from .tally import SOMETIMES
@@ -24,6 +26,9 @@ def main(
     seeds: Annotated[int, typer.Option(help="How many seeds to run.")] = 1000,
     first: Annotated[int, typer.Option(help="The first of them.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Run this one, and print its trace.")] = None,
+    shared: Annotated[  # noqa: FBT002  # a switch, for Typer
+        bool, typer.Option("--shared", help="Only seeds in which several nodes share the wallets.")
+    ] = False,
     ablations: Annotated[  # noqa: FBT002  # a switch, for Typer
         bool, typer.Option("--ablations", help="Take each mechanism out until that is noticed.")
     ] = False,
@@ -37,7 +42,8 @@ def main(
     elif ablations:
         passed = _ablated()
     else:
-        passed = _run(range(first, first + seeds))
+        chosen = (it for it in count(first) if not shared or plan_of(it).nodes > 1)
+        passed = _run(list(islice(chosen, seeds)))
     if not passed:
         raise typer.Exit(1)
 
@@ -53,7 +59,7 @@ def _replayed(seed: int) -> bool:
     return not report.wrong
 
 
-def _run(seeds: range) -> bool:
+def _run(seeds: Sequence[int]) -> bool:
     began_s = time.perf_counter()
     total = Batch()
     columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
