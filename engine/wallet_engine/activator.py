@@ -156,7 +156,7 @@ class Activator:
                 if self._waits(actor):
                     recovery.loaded(actor, claim, committed_seq=committed_seq)
                 else:  # its shard was lost meanwhile
-                    self._node.shards.give_up(actor.org_id)
+                    self._node.shards.give_up(actor.org_id, claim.epoch)
             case Taken():
                 actor.fenced = True
                 self._node.stats.fenced("taken")

@@ -33,16 +33,18 @@ class WalletActor:
 
     `pending` are entries not yet durable, in order; the first `in_flight` of them are with
     the ledger.  `held` are answers not yet released.  `late` are calls whose hold became
-    durable for a caller who was told no, to be given back unless a repeat is told yes; `told`
-    are calls that were told to end before that could be journaled, with the reason.
+    durable for a caller who was told no, to be given back unless a repeat is told yes, and
+    whether that is asked for already; `kept` are those of whose live hold a repeat was told yes.
+    `told` are calls that were told to end before that could be journaled, with the reason.
     `fenced`: another owner wrote, so what is known of calls is out of date; `heir` is who owns
     the wallet once this actor is leaving; `term`: the term of its lease in which the wallet
     was claimed.
     """
 
     __slots__ = (
-        "durable_seq", "fenced", "heir", "held", "in_flight", "late", "mailbox", "memory", "node",
-        "org_id", "pending", "phase", "probing", "shard", "term", "told", "used_s", "wallet",
+        "durable_seq", "fenced", "heir", "held", "in_flight", "kept", "late", "mailbox",
+        "memory", "node", "org_id", "pending", "phase", "probing", "shard", "term", "told",
+        "used_s", "wallet",
     )  # fmt: skip
 
     def __init__(self, org_id: str, node: "Node") -> None:
@@ -56,6 +58,7 @@ class WalletActor:
         self.pending: list[Entry] = []
         self.held: list[Held] = []
         self.late: dict[str, bool] = {}
+        self.kept: set[str] = set()
         self.told: dict[str, str] = {}
         self.in_flight = 0
         self.probing = 0
@@ -97,8 +100,7 @@ class WalletActor:
 
     def is_writing(self, call_id: str) -> bool:
         """Whether the lane waits for an answer that may change what is durable of a call."""
-        under_way = self.pending[: self.in_flight] if self.phase is Phase.ACTIVE else ()
-        return any(entry.call_id == call_id for entry in under_way)
+        return any(entry.call_id == call_id for entry in self.pending[: self.in_flight])
 
     def _state(self) -> Wallet:
         assert self.wallet is not None, "only a loaded wallet decides"
@@ -128,7 +130,7 @@ class WalletActor:
     def _wait(self, envelope: Envelope) -> None:
         """Keep `envelope` until the wallet is loaded; if it is leaving, its heir is to be asked."""
         if self.phase >= Phase.LEAVING:
-            envelope.fail(NotMine(self.heir))
+            farewell.send_away(self, envelope, NotMine(self.heir))
         else:
             self.mailbox.append(envelope)
 
@@ -163,7 +165,7 @@ class WalletActor:
             return
         ask = envelope.ask
         try:
-            if isinstance(ask, Query):
+            if isinstance(ask, Query) or unwanted.keeps(self, ask):
                 self._hold_back(envelope, read(self, ask, envelope))
                 return
             facts = self.memory.facts(envelope, wallet, fleet_stopped=self.node.fleet_stopped)
@@ -303,10 +305,10 @@ class WalletActor:
         self.mailbox = [envelope for envelope in self.mailbox if not envelope.given_up]
 
     def all_waiting(self) -> list[Envelope]:
-        """Take everyone who waits here, in order; timers are armed anew and ask again."""
+        """Take everyone who waits here, in order, but for what the engine itself asks again."""
         waiting = [held.envelope for held in self.held] + self.mailbox
         self.held, self.mailbox = [], []
-        return [envelope for envelope in waiting if not care.is_asked_again(envelope.ask)]
+        return [it for it in waiting if it.reply is not None or not care.is_asked_again(it.ask)]
 
     def drop_pending(self) -> None:
         """Forget what was decided and is not durable."""

@@ -6,8 +6,8 @@ other command.
 
 from typing import TYPE_CHECKING
 
-from . import deadlines
-from .commands import Ask, Expire, Kill, Prolong
+from . import deadlines, unwanted
+from .commands import Ask, Expire, Kill, Prolong, Release
 from .mailbox import Decided, Due, Phase
 from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .wallet import Entry, Hold
@@ -30,6 +30,7 @@ def follow(actor: "WalletActor", entry: Entry) -> None:
     elif hold is not None and entry.type != "call_kill":
         node.timers.drop(org_id, hold.call_id)
         actor.told.pop(hold.call_id, None)
+        unwanted.over(actor, hold.call_id)
         _wallet(actor).started.pop(hold.call_id, None)
         node.effects.call_ended(org_id, hold.call_id)
     if entry.type == "call_kill":
@@ -70,10 +71,13 @@ def _end_those_before(actor: "WalletActor", suspend: Entry) -> None:
 
 
 def is_asked_again(ask: Ask) -> bool:
-    """Whether the timers, armed anew after a reload, ask this again if it still must be."""
+    """Whether what the engine asks of itself is asked again after a reload, if it still must be.
+
+    By the timers, which are armed anew, or for what is to be given back.
+    """
     if isinstance(ask, Kill):
         return ask.client_key is None and ask.reason in (OUT_OF_MONEY, CAP_REACHED)
-    return isinstance(ask, Due)
+    return isinstance(ask, Due) or (isinstance(ask, Release) and ask.if_unwanted)
 
 
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:

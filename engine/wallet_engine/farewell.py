@@ -6,8 +6,8 @@ also looks after the live calls from then on.
 
 from typing import TYPE_CHECKING
 
-from . import unwanted
-from .commands import Release, Reserve
+from . import care, unwanted
+from .commands import Kill, Reserve
 from .errors import DeadlinePassed, NotMine
 from .mailbox import Envelope, Phase
 from .wallet import Entry
@@ -31,7 +31,7 @@ def leave_to(actor: "WalletActor", heir: str) -> None:
     actor.held = [held for held in actor.held if held.seq <= last_seq]
     waiting, actor.mailbox = actor.mailbox, []
     for envelope in (*unsettled, *waiting):
-        _send_away(actor, envelope, NotMine(heir))
+        send_away(actor, envelope, NotMine(heir))
     if was is Phase.SUSPECT:
         in_doubt(actor)
     else:
@@ -55,22 +55,24 @@ def turn_away(actor: "WalletActor", error: Exception) -> None:
     actor.drop_pending()
     held, actor.held = actor.held, []
     for one in held:
-        _send_away(actor, one.envelope, error)
+        send_away(actor, one.envelope, error)
     gone_if_settled(actor)
 
 
-def _send_away(actor: "WalletActor", envelope: Envelope, error: Exception) -> None:
-    """Tell who waits; what the engine itself gives back, nobody else would ask for again."""
+def send_away(actor: "WalletActor", envelope: Envelope, error: Exception) -> None:
+    """Tell who waits; what the engine itself wants ended, its heir would not know of."""
     envelope.fail(error)
-    if envelope.reply is None and isinstance(envelope.ask, Release):
-        actor.node.shards.errand(envelope.ask)
+    ask = envelope.ask
+    if envelope.reply is None and isinstance(ask, Kill) and not care.is_asked_again(ask):
+        actor.node.shards.errand(ask)
 
 
 def gone_if_settled(actor: "WalletActor") -> None:
     """Go, once nothing is under way any more."""
     if not actor.pending:
         actor.node.residents.leave(actor)
-        actor.node.shards.give_up(actor.org_id)
+        if actor.wallet is not None:
+            actor.node.shards.give_up(actor.org_id, actor.wallet.epoch)
 
 
 def _let_go_of_calls(actor: "WalletActor") -> None:

@@ -19,14 +19,6 @@ class Due(Query):
     call_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveBack(Query):
-    """The engine's own question: is the hold of a caller who was told no still unwanted?"""
-
-    verb = "give_back"
-    call_id: str
-
-
 Decided = Entry | Replay | Refusal | Answer
 """What a held answer rests on: a decision, or a read that is already an answer."""
 

@@ -1,7 +1,7 @@
 """What an actor remembers of its journal: recent entries by key, ended calls by id."""
 
 from .commands import Check, Commit, Expire, Extend, Kill, Prolong, Query, Release
-from .mailbox import Envelope, GiveBack
+from .mailbox import Envelope
 from .rules import Facts
 from .wallet import Entry, Hold, Wallet
 
@@ -39,10 +39,11 @@ class Memory:
         """Whether memory alone can tell what the journal says of this ask's key and call."""
         ask, call_id = envelope.ask, envelope.call_id
         live = call_id in wallet.holds
-        if self.whole or (live and isinstance(ask, _ONCE_PER_CALL)):
+        if self.whole:
             return True
-        if isinstance(ask, GiveBack):
-            return False  # after all repeats that are being looked up
+        if live and isinstance(ask, _ONCE_PER_CALL):
+            # What gives a hold back comes after all repeats that are being looked up.
+            return not (isinstance(ask, Release) and ask.if_unwanted)
         if isinstance(ask, Query):
             return not isinstance(ask, Check) or live or call_id in self.ended
         if call_id and not live and call_id not in self.ended:

@@ -124,11 +124,11 @@ class MemoryLedger:
                 claims[org_id] = claim
         return claims
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
+    async def release(self, epochs: Mapping[str, int]) -> None:
         """See `ports.Ledger.release`."""
-        for org_id in org_ids:
+        for org_id, epoch in epochs.items():
             row = self.rows.get(org_id)
-            if row is not None and row.owner == owner:
+            if row is not None and row.epoch == epoch:
                 row.owner = ""
 
     async def due(self, *, shards: Sequence[int], before_ms: int, limit: int) -> Sequence[DueHold]:

@@ -14,6 +14,7 @@ from .commands import Ask, Query, Reserve, Welcome
 from .errors import (
     DeadlinePassed,
     LedgerError,
+    NotMine,
     Overloaded,
     WalletError,
 )
@@ -28,6 +29,7 @@ from .reading import read_now
 from .reasons import FLEET_STOPPED
 from .residents import Residents
 from .settings import Settings
+from .sharding import shard_of
 from .shards import Shards
 from .timers import Armed, Timers
 
@@ -154,6 +156,8 @@ class Node:
 
     def _actor(self, org_id: str, now_s: float) -> WalletActor:
         if self._stopping:
+            if not self.ownership.owns(shard := shard_of(org_id)):
+                raise NotMine(self.ownership.holder(shard))
             raise Overloaded("This node is shutting down.")
         if self.undurable >= self.limits.undurable_per_node:
             raise Overloaded("Too much waits to be written already.")
@@ -284,9 +288,13 @@ class Node:
             actor.fail_all(ended)
         self.patience.fail_all(ended)
         try:
-            await self.ledger.release(self.residents.clear(), owner=self.boot_id)
+            await self.ledger.release(self.residents.clear())
         except LedgerError as error:
             log.warning("the wallets could not be given up, their tenure will end: %s", error)
 
     def _busy(self) -> bool:
-        return not self.lane.idle or any(actor.waiting for actor in self.residents)
+        return (
+            not self.lane.idle
+            or bool(self.shards.errands)
+            or any(actor.waiting for actor in self.residents)
+        )

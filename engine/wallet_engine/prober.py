@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REFUSED_PAUSE_S = 1.0
+"""How long to wait before the engine asks again for what the ledger refused to look up."""
+
 Waiting = tuple[WalletActor, Envelope]
 
 
@@ -122,3 +125,5 @@ class Prober:
     def _fail(self, actor: WalletActor, envelope: Envelope) -> None:
         actor.probing -= 1
         envelope.fail(LedgerFault("The ledger refused to look this up."))
+        if envelope.reply is None:  # the engine's own: nobody else would ask
+            asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, actor.post, envelope)

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from . import care, unwanted, views
-from .commands import Check, Look, NoteStart, Query, Welcome
+from . import care, views
+from .commands import Ask, Check, Look, NoteStart, Query, Release, Welcome
 from .journal import Answer, Outcome
-from .mailbox import Due, Envelope, GiveBack, Phase
+from .mailbox import Due, Envelope, Phase
 from .wallet import note_start
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def read_now(actor: "WalletActor", query: Query) -> Answer | None:
     return read(actor, query, None)
 
 
-def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answer:
+def read(actor: "WalletActor", query: Ask, envelope: Envelope | None) -> Answer:
     """Answer `query` on the speculative state; `envelope` brings what was looked up for it."""
     wallet, node = actor.wallet, actor.node
     assert wallet is not None, "only a loaded wallet is read"
@@ -41,10 +41,8 @@ def read(actor: "WalletActor", query: Query, envelope: Envelope | None) -> Answe
             note_start(wallet, query.call_id, min(query.heard_ms, now_ms))
             if (started_ms := wallet.started.get(query.call_id)) is not None:
                 node.timers.move(actor.org_id, query.call_id, started_ms)
-        case Welcome():
+        case Welcome() | Release():  # the latter of a hold that is wanted after all
             pass
-        case GiveBack():
-            unwanted.decide(actor, query.call_id, envelope)
         case Due():
             care.look_after(actor, query.call_id, now_ms)
         case _:

@@ -102,11 +102,11 @@ class Residents:
         if self._actors.get(actor.org_id) is actor:
             del self._actors[actor.org_id]
 
-    def clear(self) -> list[str]:
-        """Let all leave; return whose wallets they were, in order."""
-        org_ids = sorted(self._actors)
+    def clear(self) -> dict[str, int]:
+        """Let all leave; return whose wallets they were, and the epoch of each."""
+        loaded = {it.org_id: it.wallet.epoch for it in self._actors.values() if it.wallet}
         self._actors.clear()
-        return org_ids
+        return loaded
 
     def elsewhere(self, org_id: str, boot: str, until_s: float) -> None:
         """Another node has a wallet of ours until then: whoever asks is sent there."""

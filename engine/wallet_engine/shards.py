@@ -8,8 +8,9 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from .backoff import Backoff
 from .commands import Ask
-from .errors import LedgerError, LedgerUnavailable, Overloaded, OwnerUnreachable, WalletError
+from .errors import LedgerError, UnknownOrg, WalletError
 from .farewell import leave_to
 from .sharding import shard_of
 
@@ -24,11 +25,14 @@ SWEEP_AHEAD_MS = 5_000
 SWEEP_LIMIT = 10_000
 """Holds looked at in one sweep; the next one goes on with those that are left."""
 
-ERRAND_S = 10.0
-"""How long an errand may take: nobody waits for it."""
+ERRAND_S = 600.0
+"""How long an errand may take: nobody waits for it, and it outlives most outages."""
 
-ERRAND_PAUSE_S = 0.25
-"""How long an errand waits where nothing could be decided just now."""
+ERRAND_ASK_S = 5.0
+"""How long an errand waits for one answer."""
+
+ERRANDS_MAX = 1000
+"""More errands than this are not under way."""
 
 
 class Shards:
@@ -36,7 +40,7 @@ class Shards:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
-        self._leaving: dict[str, None] = {}
+        self._leaving: dict[str, int] = {}
         self._now = asyncio.Event()
         self.errands: dict[asyncio.Task[None], None] = {}
 
@@ -51,13 +55,19 @@ class Shards:
             if actor.shard in shards:
                 leave_to(actor, shards[actor.shard])
 
-    def give_up(self, org_id: str) -> None:
-        """Say in the ledger that this wallet is free, soon."""
-        self._leaving[org_id] = None
+    def give_up(self, org_id: str, epoch: int) -> None:
+        """Say in the ledger, soon, that this wallet is free, if it is still as we claimed it."""
+        self._leaving[org_id] = epoch
         self._now.set()
 
     def errand(self, ask: Ask) -> None:
-        """Have `ask` decided by whoever owns its wallet; nobody waits for the answer."""
+        """Have `ask` decided by whoever owns its wallet; nobody waits for the answer.
+
+        It is asked until it is answered, so asking twice must do no harm.
+        """
+        if len(self.errands) >= ERRANDS_MAX:
+            log.warning("%s of %s is not asked for: too much is", ask.verb, ask.org_id)
+            return
         task = asyncio.create_task(self._run_errand(ask), name="wallet-errand")
         self.errands[task] = None
         task.add_done_callback(self.errands.pop)
@@ -78,32 +88,31 @@ class Shards:
                 pass
 
     async def _run_errand(self, ask: Ask) -> None:
-        node = self._node
+        node, backoff = self._node, Backoff()
         until_s = node.loop_time() + ERRAND_S
         problem: WalletError | None = None
-        while (left_s := until_s - node.loop_time()) > 0:
+        while node.loop_time() < until_s:
             try:
-                await node.ask(ask, timeout_s=left_s)
-            except (Overloaded, LedgerUnavailable, OwnerUnreachable) as error:
-                problem = error
-                await asyncio.sleep(ERRAND_PAUSE_S)
-            except WalletError as error:
+                await node.ask(ask, timeout_s=ERRAND_ASK_S)
+            except UnknownOrg as error:
                 problem = error
                 break
+            except WalletError as error:
+                problem = error
+                await asyncio.sleep(backoff.wait_s())
             else:
                 return
         log.warning("%s of %s did not reach its wallet: %s", ask.verb, ask.org_id, problem)
 
     async def _release(self) -> None:
         node = self._node
-        left, self._leaving = sorted(self._leaving), {}
-        free = [org_id for org_id in left if node.residents.get(org_id) is None]
-        if not free:
+        left, self._leaving = self._leaving, {}
+        if not left:
             return
         try:
-            await node.ledger.release(free, owner=node.boot_id)
+            await node.ledger.release(left)
         except LedgerError as error:
-            log.warning("%d wallets could not be given up, their tenure ends: %s", len(free), error)
+            log.warning("%d wallets could not be given up, their tenure ends: %s", len(left), error)
 
     async def _sweep(self) -> None:
         """Load the wallets whose holds fall due soon."""

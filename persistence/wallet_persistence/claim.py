@@ -66,10 +66,10 @@ LEFT JOIN LATERAL (
 )
 
 RELEASE = Statement("""
--- $1 orgs, sorted; $2 the owner who gives them up.
+-- $1 orgs, sorted; $2 the epoch under which each was claimed: one that was claimed since is kept.
 UPDATE organizations o SET owner = NULL, owner_since = NULL
-FROM unnest($1::text[]) AS w (org_id)
-WHERE o.id BETWEEN w.org_id AND w.org_id AND o.owner = $2
+FROM unnest($1::text[], $2::int8[]) AS w (org_id, epoch)
+WHERE o.id BETWEEN w.org_id AND w.org_id AND o.epoch = w.epoch
 """)
 
 CLAIM_STATEMENTS = (BUMP, OWNERS_AND_HOLDS, RELEASE)

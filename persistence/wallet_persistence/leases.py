@@ -5,7 +5,10 @@ live, each with its own end, judged by the server's clock.  Whatever a node does
 script, so it is done as a whole or not at all, and may be done again.
 
     {wallet}:shard:0 … {wallet}:shard:255    token
-    {wallet}:nodes                           token -> "until_ms ttl_ms call address"
+    {wallet}:nodes                           token -> "until_ms ttl_ms since call address"
+
+`since` and `call` number the node's first and last call.  Without an address it has left: it is
+remembered for as long as a call that it made before may still come.
 """
 
 import asyncio
@@ -29,6 +32,9 @@ TIMEOUT_S = 1.0
 
 TOLD_MAX = 200
 """How many characters of an error are told: a server may answer with what it was sent."""
+
+LAST_CALL = 10**12
+"""The number of no call: a node that has left makes none any more."""
 
 RESP_VERSION = 2
 """Both versions do; 3 would cost another round trip for each connection."""
@@ -82,34 +88,33 @@ class Script(NamedTuple):
 RENEW = Script("""
 -- ARGV: token, address (empty: it leaves), ttl_ms, shards wanted '3,17', the call's number, then
 -- shard and successor of each given.  A call that comes after a later one only looks.
--- Answers [holders, nodes, known] as JSON: the client reads one string with a third of the work
+-- Answers [holders, nodes, since] as JSON: the client reads one string with a third of the work
 -- of 256.
 local token, ttl_ms = ARGV[1], ARGV[3]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local was = redis.call('HGET', KEYS[1], token) or ''
-local was_until_ms, was_call = string.match(was, '^(%d+) %d+ (%d+) ')
-local known = tonumber(was_until_ms or 0) >= now_ms
-local late = known and tonumber(was_call) > tonumber(ARGV[5])
+local was_until_ms, since, was_call = string.match(was, '^(%d+) %d+ (%d+) (%d+) ')
+if tonumber(was_until_ms or 0) < now_ms then since, was_call = ARGV[5], ARGV[5] end
+local late = tonumber(was_call) > tonumber(ARGV[5])
 
 local until_ms = string.format('%.0f', now_ms + ttl_ms)
 if late then
   ARGV[4] = ''
-elseif ARGV[2] == '' then
-  redis.call('HDEL', KEYS[1], token)
 else
-  redis.call('HSET', KEYS[1], token, table.concat({until_ms, ttl_ms, ARGV[5], ARGV[2]}, ' '))
+  local entry = table.concat({until_ms, ttl_ms, since, ARGV[5], ARGV[2]}, ' ')
+  redis.call('HSET', KEYS[1], token, entry)
 end
 local nodes, last_ms = {}, 0
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local end_ms, address = string.match(entries[i + 1], '^(%d+) %d+ %d+ (.*)$')
+  local end_ms, address = string.match(entries[i + 1], '^(%d+) %d+ %d+ %d+ (.*)$')
   end_ms = tonumber(end_ms or 0)
   if end_ms < now_ms then
     redis.call('HDEL', KEYS[1], entries[i])
   else
-    nodes[entries[i]] = address
+    nodes[entries[i]] = address ~= '' and address or nil
     last_ms = math.max(last_ms, end_ms)
   end
 end
@@ -134,21 +139,24 @@ for shard in string.gmatch(ARGV[4], '%d+') do
   end
 end
 for at = 1, #holders do holders[at] = holders[at] or '' end
-return cjson.encode({holders, nodes, known})
+return cjson.encode({holders, nodes, tonumber(since)})
 """)
 """Says that a node lives, hands over, renews and takes; answers how things stand then."""
 
-LEAVE = Script("""
+LEAVE = Script(
+    """
 -- ARGV: token, then shard and successor of each given.
 -- The successor has it as long as our last renewal asked for; if we are forgotten, as we had it.
 local token = ARGV[1]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local function lives(node)
-  local end_ms = string.match(redis.call('HGET', KEYS[1], node) or '', '^%d+')
+  local end_ms = string.match(redis.call('HGET', KEYS[1], node) or '', '^(%d+) %d+ %d+ %d+ .')
   return tonumber(end_ms or 0) >= now_ms
 end
-local ttl_ms = string.match(redis.call('HGET', KEYS[1], token) or '', '^%d+ (%d+) ')
+local was = redis.call('HGET', KEYS[1], token) or ''
+local was_until_ms, ttl_ms, since = string.match(was, '^(%d+) (%d+) (%d+) ')
+if tonumber(was_until_ms or 0) < now_ms then ttl_ms = nil end
 local lasting = ttl_ms and {'PX', ttl_ms} or {'KEEPTTL'}
 
 local holders = redis.call('MGET', unpack(KEYS, 2))
@@ -162,9 +170,14 @@ end
 for at = 1, #holders do
   if holders[at] == token then redis.call('DEL', KEYS[at + 1]) end
 end
-redis.call('HDEL', KEYS[1], token)
+if ttl_ms then
+  local until_ms = string.format('%.0f', now_ms + ttl_ms)
+  redis.call('HSET', KEYS[1], token, table.concat({until_ms, ttl_ms, since, LAST, ''}, ' '))
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', now_ms + ttl_ms + 1), 'GT')
+end
 return ''
-""")
+""".replace("LAST", f"'{LAST_CALL}'")
+)
 """Hands over to who lives, frees the rest, and says that a node lives no longer."""
 
 
@@ -212,11 +225,11 @@ class RedisLeases:
         wanted = ",".join(map(str, want))
         answer = await self._run(RENEW, token, address, ttl_ms, wanted, call, *_pairs(give))
         try:
-            holders, nodes, known = json.loads(answer)
+            holders, nodes, since = json.loads(answer)
         except ValueError:
             raise LeasesUnavailable("Redis holds leases that no node has written.") from None
         assert len(holders) == SHARD_COUNT
-        return LeaseView(holders=holders, nodes=nodes, known=known)
+        return LeaseView(holders=holders, nodes=nodes, since=since)
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
         """Hand over `give` and free whatever else is ours; see `Leases`.

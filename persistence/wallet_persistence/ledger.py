@@ -214,17 +214,18 @@ class PostgresLedger:
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
+    async def release(self, epochs: Mapping[str, int]) -> None:
         """Give up wallets, some hundreds at a time; see the port.
 
         Raises:
             LedgerBusy: also when one of the rows is locked; those before it were given up.
         """
-        ours = sorted(set(org_ids))
+        ours = sorted(epochs)
         async with self._claiming() as wire:
             try:
                 for first in range(0, len(ours), RELEASE_BATCH):
-                    await wire.fetch(RELEASE, ours[first : first + RELEASE_BATCH], owner)
+                    some = ours[first : first + RELEASE_BATCH]
+                    await wire.fetch(RELEASE, some, [epochs[org_id] for org_id in some])
             except Contended as error:
                 raise LedgerBusy(*error.args) from error
 

@@ -92,18 +92,26 @@ async def test_two_nodes_at_once_share_without_overlap(one: Member, two: Member)
 
 
 async def test_who_was_forgotten_is_told_so(store: LeaseStore, one: Member, two: Member) -> None:
-    """A node is known from its second call on, until its time is over or everything is lost."""
-    seen = [(await one.renew(1)).known for _ in range(3)]
-    assert seen == [False, True, True]
+    """A node is known since its first call, until its time is over or everything is lost."""
+    assert [(await one.renew(1, call=call)).since for call in (1, 2, 3)] == [1, 1, 1]
 
     await store.flush()
-    assert [(await one.renew(1)).known, (await one.renew(1)).known] == [False, True]
+    assert [(await one.renew(1, call=call)).since for call in (4, 5)] == [4, 4]
 
-    await two.renew(ttl_ms=SHORT_MS)
+    await two.renew(ttl_ms=SHORT_MS, call=1)
     await store.wait_ms(SHORT_MS)
-    assert not (await two.renew()).known
-    await two.leaving()
-    assert not (await two.renew()).known
+    assert [(await two.renew(call=call)).since for call in (2, 3)] == [2, 2]
+
+
+async def test_who_was_forgotten_is_told_so_though_a_late_call_came(
+    store: LeaseStore, one: Member
+) -> None:
+    """A call that was under way when everything was lost does not make its node known as before."""
+    await one.renew(1, call=1)
+    await store.flush()
+    await one.renew(1, call=2)  # whose answer is lost
+
+    assert (await one.renew(1, call=3)).since == 2
 
 
 async def test_a_call_that_comes_after_a_later_one_only_looks(one: Member, two: Member) -> None:
@@ -226,14 +234,36 @@ async def test_a_leaver_gives_for_its_own_term(store: LeaseStore, one: Member, t
 async def test_who_is_not_known_gives_what_is_left(
     store: LeaseStore, one: Member, two: Member
 ) -> None:
-    """A node that said that it leaves hands over what it has, as it has it."""
+    """A node whose time is over hands over what it still has, as it has it."""
     await two.renew()
-    await one.leaving(1)
-    await one.leaving(2, ttl_ms=SHORT_MS)
-    await one.leave({1: TWO, 2: TWO})
+    await one.renew(1)
+    await one.renew(ttl_ms=SHORT_MS)
+    await store.wait_ms(SHORT_MS)
+    await one.leave({1: TWO})
     await store.wait_ms(SHORT_MS)
 
     assert held(await two.renew()) == {1: TWO}
+
+
+async def test_a_call_that_comes_after_the_leave_only_looks(one: Member, two: Member) -> None:
+    """It was under way while the store was frozen: its node has left, and does not live again."""
+    await two.renew(9)
+    await one.renew(1, call=1)
+    await one.leave({1: TWO})
+
+    late = await one.renew(2, give={9: ONE}, call=2)
+
+    assert held(late) == held(await two.renew()) == {1: TWO, 9: TWO}
+    assert dict(late.nodes) == {TWO: two.address}
+
+
+async def test_a_call_that_comes_after_the_last_look_only_looks(one: Member, two: Member) -> None:
+    """Whoever said that it leaves does not live again by what it said before."""
+    await one.renew(1, call=1)
+    await one.leaving(1, call=3)
+
+    assert dict((await one.renew(1, call=2)).nodes) == {}
+    assert dict((await two.renew()).nodes) == {TWO: two.address}
 
 
 async def test_who_leaves_is_nobodys_successor(one: Member, two: Member, three: Member) -> None:

@@ -88,7 +88,7 @@ async def test_a_claim_that_comes_late_takes_nothing(owner: Owner, ledgers: "Led
     assert (claim.owner, claim.epoch) == ("boot-2", 2)
     await rival.write(charge(1, key="a"))
 
-    await rival.ledger.release([ORG], owner="boot-2")
+    await rival.ledger.release({ORG: 2})
     assert isinstance((await late.activate([ORG], owner="boot-3", seen=seen))[ORG], Loaded)
 
 
@@ -96,7 +96,7 @@ async def test_a_released_wallet_is_free_at_once(owner: Owner, ledgers: "Ledgers
     """No tenure protects what its owner gave up, and what it gave up it cannot write."""
     rival = ledgers.ledger("boot-2")
     late = owner.batch(charge(1, key="late"))
-    await owner.ledger.release([OTHER, ORG, "nobody"], owner="boot-1")
+    await owner.ledger.release({OTHER: 1, ORG: 1, "nobody": 1})
 
     assert await owner.ledger.commit([late]) == frozenset()
     claims = await claimed(rival, [ORG, OTHER], owner="boot-2", tenure_ms=HOUR_MS)
@@ -105,10 +105,13 @@ async def test_a_released_wallet_is_free_at_once(owner: Owner, ledgers: "Ledgers
 
 
 async def test_only_the_owner_gives_up(owner: Owner, ledgers: "Ledgers") -> None:
-    """A former owner that gives up late does not disown the present one."""
-    rival = ledgers.ledger("boot-2")
-    await rival.release([ORG], owner="boot-2")
-    await owner.write(charge(1, key="a"))
+    """A former owner that gives up late does not disown the present one, nor itself if it is."""
+    rival = Owner(ledgers.ledger("boot-2"), "boot-2")
+    for epoch in (2, 3):
+        await rival.claim(ORG)
+        assert rival.wallets[ORG].epoch == epoch
+        await owner.ledger.release({ORG: epoch - 1})
+        await rival.write(charge(1, key=f"key-{epoch}"))
 
 
 async def test_an_older_epoch_cannot_write(owner: Owner, ledgers: "Ledgers") -> None:

@@ -49,9 +49,9 @@ async def test_a_locked_wallet_cannot_be_given_up_now(bench: Bench) -> None:
     owner = await bench.owner(bench.ledger(statement_timeout_s=0.4))
     async with bench.locked():
         with pytest.raises(LedgerBusy):
-            await owner.ledger.release([ORG, OTHER], owner="boot-1")
+            await owner.ledger.release({ORG: 1, OTHER: 1})
 
-    await owner.ledger.release([ORG, OTHER], owner="boot-1")
+    await owner.ledger.release({ORG: 1, OTHER: 1})
 
 
 async def test_claims_take_wallets_in_one_order(bench: Bench) -> None:
@@ -114,7 +114,7 @@ async def test_what_happens_between_the_statements_of_a_claim(
         rows = await fetch(statement, *args)
         await claimed(rival, [ORG], owner="boot-2")
         if gives_up:
-            await rival.release([ORG], owner="boot-2")
+            await rival.release({ORG: 2})
         return rows
 
     monkeypatch.setattr(wire, "fetch", fetch_then_lose)

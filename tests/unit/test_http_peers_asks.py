@@ -20,7 +20,7 @@ from wallet_engine.commands import (
     SpendClass,
     Welcome,
 )
-from wallet_engine.mailbox import Due, GiveBack
+from wallet_engine.mailbox import Due
 from wallet_http.peers.asks import FORWARDED, AskReader, AskWriter, table
 from wallet_http.peers.codec import (
     Unreadable,
@@ -95,7 +95,7 @@ def sent(ask: Ask) -> Ask:
 
 def test_every_command_and_query_is_forwarded() -> None:
     """A new one cannot be forgotten; a question of a node to itself is not forwarded."""
-    known = sorted({*verbs(Command), *verbs(Query)} - {Due.verb, GiveBack.verb})
+    known = sorted({*verbs(Command), *verbs(Query)} - {Due.verb})
 
     assert sorted(kind.verb for kind in FORWARDED) == known
     assert sorted(ask.verb for ask in ONE_OF_EACH) == known

@@ -116,14 +116,14 @@ class Member:
             call=call or next(CALLS),
         )
 
-    async def leaving(self, *want: int, ttl_ms: int = LONG_MS) -> LeaseView:
+    async def leaving(self, *want: int, ttl_ms: int = LONG_MS, call: int = 0) -> LeaseView:
         return await self.leases.renew(
             token=self.token,
             address=LEAVING,
             ttl_ms=ttl_ms,
             want=want,
             give={},
-            call=next(CALLS),
+            call=call or next(CALLS),
         )
 
     async def leave(self, give: Mapping[int, str] | None = None) -> None:

@@ -105,7 +105,7 @@ class FaultyLedger(MemoryLedger):
         if entries:
             await super().commit([batch_of(loaded, entries)])
         if not keep:
-            await super().release([org_id], owner=OTHER)
+            await super().release({org_id: self.rows[org_id].epoch})
         return entries
 
     def _facts(self, command: Command) -> Facts:
@@ -169,9 +169,9 @@ class FaultyLedger(MemoryLedger):
         for batches in landing:
             self.late_landed.append(await super().commit(batches))
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
+    async def release(self, epochs: Mapping[str, int]) -> None:
         self._complain_if_away()
-        await super().release(org_ids, owner=owner)
+        await super().release(epochs)
 
     async def due(self, *, shards: Sequence[int], before_ms: int, limit: int) -> Sequence[DueHold]:
         self._complain_if_away()

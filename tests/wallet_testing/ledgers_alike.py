@@ -162,10 +162,15 @@ class LedgersAlike(RuleBasedStateMachine):
         self.learn(boot, self.run(self.twins.claim(boot, org_ids, tenure_ms=tenure_ms)))
         self.run(self.twins.same_rows())
 
-    @rule(boot=boots, org_ids=st.lists(orgs, max_size=4), stubbornly=st.booleans())
-    def release(self, boot: str, org_ids: list[str], stubbornly: bool) -> None:
-        """Give wallets up, own ones or another's; perhaps go on as if they were still one's own."""
-        self.run(self.twins.release(boot, org_ids))
+    @rule(
+        boot=boots,
+        org_ids=st.lists(orgs, max_size=4),
+        late=st.booleans(),
+        stubbornly=st.booleans(),
+    )
+    def release(self, boot: str, org_ids: list[str], late: bool, stubbornly: bool) -> None:
+        """Give wallets up, perhaps late; perhaps go on as if they were still one's own."""
+        self.run(self.twins.release(boot, org_ids, late=late))
         if not stubbornly:
             for org_id in org_ids:
                 self.minds[boot].forget(org_id)

@@ -112,5 +112,6 @@ async def look(ledger: Ledger, *org_ids: str) -> list[Loaded]:
     """Return wallets as stored.  Takes them over from whoever owns them."""
     claims = await claimed(ledger, org_ids, owner="looker")
     found = [claims[org_id] for org_id in org_ids]
-    await ledger.release(org_ids, owner="looker")
-    return [claim for claim in found if isinstance(claim, Loaded)]
+    loaded = [claim for claim in found if isinstance(claim, Loaded)]
+    await ledger.release({claim.org_id: claim.epoch for claim in loaded})
+    return loaded

@@ -190,12 +190,11 @@ class StartsForgotten(MemoryLedger):
         return super()._claim(org_id, row, owner, seen_epoch)
 
 
-class ReleasedByAnybody(MemoryLedger):
-    """Lets anybody give a wallet up."""
+class ReleasedUnderAnyEpoch(MemoryLedger):
+    """Lets a wallet be given up that was claimed since."""
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
-        for org_id in org_ids:
-            await super().release([org_id], owner=self.rows[org_id].owner or owner)
+    async def release(self, epochs: Mapping[str, int]) -> None:
+        await super().release({org_id: self.rows[org_id].epoch for org_id in epochs})
 
 
 class DueInAllShards(MemoryLedger):
@@ -245,7 +244,7 @@ SABOTEURS: Mapping[str, type[MemoryLedger]] = {
         TenureRenewed,
         EpochKeptByItsOwner,
         StartsForgotten,
-        ReleasedByAnybody,
+        ReleasedUnderAnyEpoch,
         DueInAllShards,
         DueIncludesTheMoment,
         TombstonesForgotten,

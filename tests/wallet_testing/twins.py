@@ -123,9 +123,10 @@ class Twins:
             boot, lambda ledger: ledger.activate([org_id], owner=boot, seen=seen)
         )
 
-    async def release(self, boot: str, org_ids: Sequence[str]) -> None:
-        """Give wallets up."""
-        await self._ask(boot, lambda ledger: ledger.release(org_ids, owner=boot))
+    async def release(self, boot: str, org_ids: Sequence[str], *, late: bool) -> None:
+        """Give wallets up, as they are claimed now or, `late`, as they were before."""
+        epochs = {org_id: self.memory.rows[org_id].epoch - late for org_id in org_ids}
+        await self._ask(boot, lambda ledger: ledger.release(epochs))
 
     async def probe(self, boot: str, probes: Sequence[Probe]) -> Sequence[Found]:
         """Look up keys and calls."""

@@ -4,8 +4,9 @@ All nodes of a simulation share one instance.  It never suspends a caller: whoev
 or a call that is carried out late, wraps it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from wallet_engine.errors import LeasesUnavailable
@@ -31,10 +32,13 @@ class _Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Life:
+    """A node, from its call `since` on; without an address it has left, after its call `call`."""
+
     address: str
     ttl_s: float
     until_s: float
-    call: int
+    since: int
+    call: float
 
 
 class InMemoryLeases:
@@ -72,9 +76,9 @@ class InMemoryLeases:
         if life is not None and call < life.call:
             want, give = (), {}
         else:
-            self._lives[token] = _Life(address=address, ttl_s=ttl_s, until_s=until_s, call=call)
-            if address == LEAVING:
-                del self._lives[token]
+            since = life.since if life else call
+            life = _Life(address=address, ttl_s=ttl_s, until_s=until_s, since=since, call=call)
+            self._lives[token] = life
         self._forget_the_past(now_s)
         self._hand_over(token, give, until_s)
         for shard in want:
@@ -83,8 +87,8 @@ class InMemoryLeases:
         self._answer(token)
         return LeaseView(
             holders=[self._holder(shard) for shard in range(SHARD_COUNT)],
-            nodes={name: life.address for name, life in self._lives.items()},
-            known=life is not None,
+            nodes={name: life.address for name, life in self._lives.items() if life.address},
+            since=life.since,
         )
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
@@ -92,10 +96,12 @@ class InMemoryLeases:
         assert token not in give.values()
         self._ask(token)
         now_s = self._now_s()
-        life = self._lives.pop(token, None)
         self._forget_the_past(now_s)
+        life = self._lives.get(token)
         # Who was forgotten has no term of its own: the successor gets what is left of each lease.
         self._hand_over(token, give, now_s + life.ttl_s if life else None)
+        if life:
+            self._lives[token] = replace(life, address=LEAVING, call=math.inf)
         self._leases = {s: lease for s, lease in self._leases.items() if lease.token != token}
         self._answer(token)
 
@@ -129,11 +135,15 @@ class InMemoryLeases:
         assert all(give.values()), "a shard is given to somebody"
         for shard, successor in give.items():
             lease = self._leases.get(shard)
-            if lease and lease.token == token and successor not in self._lives:
+            if lease and lease.token == token and not self._lives_on(successor):
                 del self._leases[shard]
             elif lease and lease.token == token:
                 until = lease.until_s if until_s is None else until_s
                 self._leases[shard] = _Lease(token=successor, until_s=until)
+
+    def _lives_on(self, token: str) -> bool:
+        life = self._lives.get(token)
+        return life is not None and life.address != LEAVING
 
     def _holder(self, shard: int) -> str:
         lease = self._leases.get(shard)

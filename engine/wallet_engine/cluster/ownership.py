@@ -91,6 +91,7 @@ class Ownership:
         self._terms: dict[int, int] = {}
         self._term = 0
         self._calls = 0
+        self._since = 0
         self._forgotten_until_s = 0.0
         self._lived: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -209,13 +210,14 @@ class Ownership:
         """
         known = self.nodes
         sent_s = self._loop_time()
+        want = list(self._fresh_until_s)
         try:
             async with asyncio.timeout(LAST_LOOK_S):
                 view = await self._leases.renew(
                     token=self.token,
                     address=LEAVING,
                     ttl_ms=LEASE_MS,
-                    want=list(self._fresh_until_s),
+                    want=want,
                     give={},
                     call=self._next_call(),
                 )
@@ -224,7 +226,7 @@ class Ownership:
                 "nobody says who else leaves just now: %s", str(error) or "no answer in time"
             )
             return [token for token in known if token != self.token]
-        self._apply(view, sent_s + LEASE_MS / 1000 - MARGIN_S, {})
+        self._apply(view, sent_s, want, {})
         self.nodes = {**known, **view.nodes}  # who leaves as well still says whom to ask
         return list(view.nodes)
 
@@ -236,11 +238,12 @@ class Ownership:
         give = self._to_give()
         for shard in give:  # theirs once this is carried out, whether we hear of it or not
             self._fresh_until_s[shard] = min(self._fresh_until_s[shard], sent_s)
+        want = self._wanted()  # also what is given: it stays ours if the other has gone
         view = await self._leases.renew(
             token=self.token,
             address=self._address,
             ttl_ms=LEASE_MS,
-            want=self._wanted(),  # also what is given: it stays ours if the other has gone
+            want=want,
             give=give,
             call=self._next_call(),
         )
@@ -249,7 +252,7 @@ class Ownership:
         if not self._reachable:
             log.info("the leases are reached: %d nodes live", len(view.nodes))
         self._reachable = True
-        self._apply(view, sent_s + LEASE_MS / 1000 - MARGIN_S, give)
+        self._apply(view, sent_s, want, give)
 
     def _next_call(self) -> int:
         self._calls += 1
@@ -277,19 +280,26 @@ class Ownership:
         homes = placement(settled)
         return {s: homes[s] for s in self._fresh_until_s if homes[s] != self.token}
 
-    def _apply(self, view: LeaseView, fresh_until_s: float, given: Mapping[int, str]) -> None:
+    def _apply(
+        self, view: LeaseView, sent_s: float, want: Collection[int], given: Mapping[int, str]
+    ) -> None:
         self._lived = {token: self._lived.get(token, 0) + 1 for token in view.nodes}
         self.nodes = view.nodes
         self._known = dict([*(self._known | dict(view.nodes)).items()][-KNOWN_MAX:])
         mine = [shard for shard, holder in enumerate(view.holders) if holder == self.token]
         gained = [shard for shard in mine if shard not in self._fresh_until_s]
         gone = {s: view.holders[s] for s in self._fresh_until_s if view.holders[s] != self.token}
-        self._begin_terms(mine, known=view.known)
+        self._begin_terms(mine, known=view.since == self._since)
+        self._since = view.since
         forgotten = self._loop_time() < self._forgotten_until_s
         before = self.holders if forgotten else [""] * SHARD_COUNT  # they live on, and say so soon
         self.holders = [it or was for it, was in zip(view.holders, before, strict=True)]
+        renewed = frozenset(want)
         for shard in mine:
-            self._fresh_until_s[shard] = fresh_until_s
+            fresh_s = LEASE_MS / 1000 - MARGIN_S if shard in renewed else 0.0
+            self._fresh_until_s[shard] = sent_s + fresh_s
+        if not renewed.issuperset(mine):  # given to us, nobody knows for how long: renew it now
+            self._wake.set()
         if gone:
             self._drop(gone)
             handed_over = sum(shard in given for shard in gone)

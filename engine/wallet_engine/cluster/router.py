@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 
-from wallet_engine.commands import Ask, Release, Reserve
+from wallet_engine.commands import Ask, Reserve
 from wallet_engine.errors import (
     DeadlinePassed,
     NotMine,
@@ -21,7 +21,7 @@ from wallet_engine.journal import Answer, Outcome
 from wallet_engine.node import Node
 from wallet_engine.ports import Peers
 from wallet_engine.sharding import shard_of
-from wallet_engine.unwanted import RELEASED_LATE
+from wallet_engine.unwanted import release_of
 
 from .ownership import Ownership
 
@@ -91,10 +91,7 @@ class Router:
     def _give_back(self, ask: Ask) -> None:
         """Whoever asked was told no: the hold that there may be is given back."""
         if isinstance(ask, Reserve) and ask.give_back:
-            release = Release(
-                org_id=ask.org_id, call_id=ask.call_id, reason=RELEASED_LATE, strict=False
-            )
-            self._node.shards.errand(release)
+            self._node.shards.errand(release_of(ask.org_id, ask.call_id))
 
     async def _elsewhere(self, ask: Ask, owner: str, until_s: float) -> Answer:
         """Find out who owns the wallet, and ask there, until the time is up."""

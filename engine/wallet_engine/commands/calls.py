@@ -133,10 +133,14 @@ class Commit(CallCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release(CallCommand):
-    """Free the hold of a call that never connected, or is known to cost nothing."""
+    """Free the hold of a call that never connected, or is known to cost nothing.
+
+    `if_unwanted`: the engine's own, for a caller who was told no: not if a repeat was told yes.
+    """
 
     verb: ClassVar[str] = "release"
     reason: str
+    if_unwanted: bool = False
 
     def __post_init__(self) -> None:
         CallCommand.__post_init__(self)

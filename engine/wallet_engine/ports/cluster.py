@@ -18,13 +18,14 @@ class LeaseView(NamedTuple):
     """Who holds which shard, and which nodes live, as of one call.
 
     `holders` has a token for each shard, empty where nobody holds it.  `nodes` has the address
-    of each live node by its token.  `known`: the caller was among them already, so nothing that
-    it held was anybody else's since its last call.
+    of each live node by its token.  `since`: the number of the call with which the caller came to
+    be among them.  As long as it stays the same, nothing that the caller renewed was anybody
+    else's meanwhile.
     """
 
     holders: Sequence[str]
     nodes: Mapping[str, str]
-    known: bool
+    since: int
 
 
 class Leases(Protocol):
@@ -54,7 +55,10 @@ class Leases(Protocol):
         """
 
     async def leave(self, *, token: str, give: Mapping[int, str]) -> None:
-        """Hand over `give` to who lives, free whatever else is ours; this node lives no longer."""
+        """Hand over `give` to who lives, free whatever else is ours; this node lives no longer.
+
+        What is carried out after it, of calls that its token made before, changes nothing.
+        """
 
 
 Unheard = Callable[[Ask, Answer | None], None]

@@ -144,8 +144,11 @@ class Ledger(Protocol):
         that is missing from the answer does not exist.
         """
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
-        """Give up wallets, so that another owner need not wait for the tenure to end."""
+    async def release(self, epochs: Mapping[str, int]) -> None:
+        """Give up wallets, so that another owner need not wait for the tenure to end.
+
+        Each under the epoch that it was claimed under: one that is claimed anew by now is kept.
+        """
 
     async def due(self, *, shards: Sequence[int], before_ms: int, limit: int) -> Sequence[DueHold]:
         """Return the live holds of `shards` that are due before `before_ms`, earliest first."""

@@ -126,12 +126,12 @@ class SimLedger:
         async with self._turns["sweep"]:
             return bool(await self.read("sweep", work))
 
-    async def release(self, org_ids: Sequence[str], *, owner: str) -> None:
+    async def release(self, epochs: Mapping[str, int]) -> None:
         """See `ports.Ledger.release`."""
         fate = self._weather.fate_of("claims", writes=True)
 
         async def work(_: Transaction) -> None:
-            await self._server.truth.release(org_ids, owner=owner)
+            await self._server.truth.release(epochs)
 
         async with self._claiming:
             await self._run(work, fate)
