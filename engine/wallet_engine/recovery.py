@@ -88,7 +88,7 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         known = before.holds.keys() | actor.memory.ended.keys()  # ended, perhaps not durably
         for call_id in known - actor.wallet.holds.keys():
             actor.node.timers.drop(actor.org_id, call_id)
-            actor.node.effects.call_ended(actor.org_id, call_id)
+            actor.node.effects.call_left(actor.org_id, call_id)
         actor.kept &= actor.wallet.holds.keys()
     actor.durable_seq = loaded.seq
     actor.fenced = False

@@ -8,6 +8,7 @@ on, and replace nodes that work by nodes that cannot.  A node that has joined st
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,9 @@ others were told, and look at the leases within milliseconds."""
 
 PEERS_GRACE_S = 3.0
 """How long what other nodes asked may take to be answered when this node ends."""
+
+LEASE_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux has two: its CLOCK_MONOTONIC stands still while the machine is suspended."""
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +106,7 @@ class Membership:
             address=self.address,
             leases=self._leases,
             neighbourhood=self._neighbours,
-            loop_time=asyncio.get_running_loop().time,
+            now_s=_lease_time_s,
         )
         self._router = Router(node=node, ownership=self.ownership, peers=self._peers)
         self._peers.unheard = self._router.unheard
@@ -160,6 +164,11 @@ class Membership:
             log.info("This node leaves, and hands over %d shards", len(self.ownership.shards))
             self._has_left = await self.ownership.leave(alone_too=alone_too)
         return self._has_left
+
+
+def _lease_time_s() -> float:
+    """Read a clock that goes on while the machine is suspended, as those of others do."""
+    return time.clock_gettime(LEASE_CLOCK)
 
 
 class _Watched:

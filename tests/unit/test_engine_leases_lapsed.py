@@ -1,6 +1,7 @@
 """A lease that ran out or was forgotten: what was known under it is confirmed before it counts."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -10,12 +11,13 @@ from wallet_engine.errors import LeasesUnavailable, NotMine
 from wallet_engine.limits import Limits
 from wallet_engine.ports import Taken
 from wallet_engine.settings import CapPolicy, Settings
-from wallet_engine.sharding import SHARD_COUNT
+from wallet_engine.sharding import SHARD_COUNT, shard_of
 from wallet_testing.builders import ORG, admit, charge, credit, look, prolong
-from wallet_testing.ledgers import OTHER, Fault
+from wallet_testing.clock import LoopClock
+from wallet_testing.ledgers import OTHER, Fault, FaultyLedger
 from wallet_testing.owners import Owner
 from wallet_testing.town import ALL, Town, settled
-from wallet_testing.virtual_time import in_virtual_time
+from wallet_testing.virtual_time import in_virtual_time, virtual_loop
 from wallet_testing.world import a_world
 
 
@@ -290,3 +292,54 @@ async def test_what_is_handed_over_is_not_ours_though_nobody_says_so() -> None:
     await a._round()
 
     assert all(a.fresh(shard) and a.term(shard) != term for shard, term in terms.items())
+
+
+@in_virtual_time
+async def test_what_is_given_is_ours_for_sure_when_it_is_renewed() -> None:
+    """Nobody knows how much of the giver's lease is left: we look again at once."""
+    town = Town()
+    a, b = town.node("node-a:1"), town.node("node-b:1")
+    for node in (b, b, b, a, b, b):
+        await node._round()
+    await town.pass_time(RENEW_S)
+    await b._round()
+    assert town.held(a)
+
+    await a._round()
+    assert set(a.shards) == town.held(a)
+    assert not any(a.fresh(shard) for shard in a.shards)
+    assert a._wake.is_set()
+
+    await a._round()
+    assert all(a.fresh(shard) for shard in a.shards)
+
+
+class SlowReleases(FaultyLedger):
+    """Gives wallets up when `releases` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(LoopClock(virtual_loop()))
+        self.releases = asyncio.Event()
+
+    async def release(self, epochs: Mapping[str, int]) -> None:
+        await self.releases.wait()
+        await super().release(epochs)
+
+
+@in_virtual_time
+async def test_what_is_given_up_late_stays_with_who_has_it_again() -> None:
+    """The wallet left this node and came back before the ledger was told that it is free."""
+    ledger = SlowReleases()
+    ledger.create(ORG)
+    async with a_world(ledger=ledger) as world:
+        await world.ask(credit(1000, key="opening"))
+        world.node.ownership = held = Held()
+        held.shards = ()
+        world.node.shards.lost({shard_of(ORG): "node-2:boot-2"})
+        await world.pass_time(seconds=0.1)
+        held.shards, held.number = range(SHARD_COUNT), 1
+        await world.ask(look())
+        ledger.releases.set()
+        await world.quiet()
+
+        assert ledger.rows[ORG].owner == "boot-1"

@@ -1,22 +1,29 @@
 """Live calls when something else is wrong: an absent ledger, a poisoned row, a dead node."""
 
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
 import pytest
 
 from wallet_engine.errors import LedgerUnavailable
 from wallet_engine.journal import Outcome
 from wallet_engine.limits import Limits
+from wallet_engine.ports import Claim
 from wallet_engine.settings import CapPolicy, Settings
 from wallet_testing.builders import (
     ORG,
     T0_MS,
     admit,
     charge,
+    credit,
     heard,
     kill,
     look,
     note_start,
 )
-from wallet_testing.virtual_time import in_virtual_time
+from wallet_testing.clock import LoopClock
+from wallet_testing.ledgers import Fault, FaultyLedger
+from wallet_testing.virtual_time import in_virtual_time, virtual_loop
 from wallet_testing.world import World, a_world, new_node
 
 UNCAPPED = Settings(cap_policy=CapPolicy.MAX_CALL)
@@ -124,6 +131,46 @@ async def test_what_may_be_paid_for_just_now_is_not_ended() -> None:
 
         world.ledger.let_commits_go()
         await world.until(seconds=320)
+        assert world.effects.killed == []
+        assert "reservation_extension" in world.types()
+
+
+class SlowClaims(FaultyLedger):
+    """Takes a while to claim a wallet: until `claims` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(LoopClock(virtual_loop()))
+        self.claims = asyncio.Event()
+        self.claims.set()
+
+    async def activate(
+        self,
+        org_ids: Sequence[str],
+        *,
+        owner: str,
+        seen: Mapping[str, int],
+        anew: Collection[str] = (),
+    ) -> Mapping[str, Claim]:
+        await self.claims.wait()
+        return await super().activate(org_ids, owner=owner, seen=seen, anew=anew)
+
+
+@in_virtual_time
+async def test_what_may_be_paid_for_is_not_ended_while_that_is_looked_for() -> None:
+    """The extension is durable and its answer lost: the wallet is being loaded to find it."""
+    ledger = SlowClaims()
+    ledger.create(ORG)
+    async with a_world(settings=UNCAPPED, ledger=ledger) as world:
+        await world.ask(credit(280, key="opening"))
+        await world.ask(admit())
+        await world.until(seconds=299.7)
+        ledger.claims.clear()
+        ledger.next_commits(None, Fault.LOST_AFTER)
+        await world.ask(credit(1000, key="topup"))
+        await world.until(seconds=300.2)
+        ledger.claims.set()
+        await world.until(seconds=330)
+
         assert world.effects.killed == []
         assert "reservation_extension" in world.types()
 

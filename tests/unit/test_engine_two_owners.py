@@ -15,6 +15,7 @@ from wallet_testing.builders import (
     check,
     credit,
     heard,
+    kill,
     look,
     note_start,
     prolong,
@@ -199,3 +200,17 @@ async def test_what_was_read_before_another_owner_wrote_is_read_again() -> None:
 
         assert late.result().outcome is Outcome.CREATED
         assert looked.result().body["balance_pence"] == 950
+
+
+@in_virtual_time
+async def test_nobody_goes_on_ending_what_another_owner_settled() -> None:
+    """A call that is over there is no business of this node any more."""
+    async with a_world(1000, limits=HASTY) as world:
+        await world.ask(admit())
+        await world.ask(kill())
+        assert world.effects.killed
+        await world.ledger.take_over(ORG, heard(seconds=60))
+
+        await world.ask(charge(1))
+
+        assert world.effects.left == ["call-1"]

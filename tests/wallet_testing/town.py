@@ -45,7 +45,7 @@ class Town:
             address=f"at {token}",
             leases=leases or self.leases,
             neighbourhood=seen,
-            loop_time=self.now_s,
+            now_s=self.now_s,
         )
 
     async def pass_time(self, seconds: float) -> None:

@@ -79,14 +79,14 @@ class Ownership:
         address: str,
         leases: Leases,
         neighbourhood: Neighbourhood,
-        loop_time: Callable[[], float],
+        now_s: Callable[[], float],
     ) -> None:
         assert address != LEAVING, "a node that cannot be found takes no shards"
         self.token = token
         self._address = address
         self._leases = leases
         self._neighbourhood = neighbourhood
-        self._loop_time = loop_time
+        self._now_s = now_s
         self._fresh_until_s: dict[int, float] = {}
         self._terms: dict[int, int] = {}
         self._term = 0
@@ -111,7 +111,7 @@ class Ownership:
 
     def fresh(self, shard: int) -> bool:
         """Whether nobody else can hold a shard that is ours: its lease has not run out."""
-        return self._loop_time() < self._fresh_until_s.get(shard, 0.0)
+        return self._now_s() < self._fresh_until_s.get(shard, 0.0)
 
     def term(self, shard: int) -> int:
         """Return the term in which a shard is ours: since then nobody else can have held it."""
@@ -119,7 +119,7 @@ class Ownership:
 
     def lapsed_s(self, shard: int) -> float:
         """How long ago a lease may have run out: 0 if it cannot have, for ever if not ours."""
-        return max(0.0, self._loop_time() - self._fresh_until_s.get(shard, -math.inf))
+        return max(0.0, self._now_s() - self._fresh_until_s.get(shard, -math.inf))
 
     def holder(self, shard: int) -> str:
         """Return whose a shard is, by token; empty: nobody's."""
@@ -209,7 +209,7 @@ class Ownership:
         that the first does, and what the first gives to the second by then is refused.
         """
         known = self.nodes
-        sent_s = self._loop_time()
+        sent_s = self._now_s()
         want = list(self._fresh_until_s)
         try:
             async with asyncio.timeout(LAST_LOOK_S):
@@ -234,7 +234,7 @@ class Ownership:
         """Look once: renew what is ours, take what is free and belongs here, hand over the rest."""
         if self._leaving:
             return
-        sent_s = self._loop_time()
+        sent_s = self._now_s()
         give = self._to_give()
         for shard in give:  # theirs once this is carried out, whether we hear of it or not
             self._fresh_until_s[shard] = min(self._fresh_until_s[shard], sent_s)
@@ -262,7 +262,7 @@ class Ownership:
         """Return what is ours, and what belongs here and has no live holder."""
         if not self.nodes:
             return []  # the first look only says that we live
-        if self._loop_time() < self._forgotten_until_s:
+        if self._now_s() < self._forgotten_until_s:
             return list(self._fresh_until_s)  # what looks free is others', who will say so
         homes = placement(self.nodes)
         return [
@@ -291,7 +291,7 @@ class Ownership:
         gone = {s: view.holders[s] for s in self._fresh_until_s if view.holders[s] != self.token}
         self._begin_terms(mine, known=view.since == self._since)
         self._since = view.since
-        forgotten = self._loop_time() < self._forgotten_until_s
+        forgotten = self._now_s() < self._forgotten_until_s
         before = self.holders if forgotten else [""] * SHARD_COUNT  # they live on, and say so soon
         self.holders = [it or was for it, was in zip(view.holders, before, strict=True)]
         renewed = frozenset(want)
@@ -316,7 +316,7 @@ class Ownership:
 
     def _begin_terms(self, mine: Collection[int], *, known: bool) -> None:
         """Note of which shards somebody else may have been the holder until just now."""
-        now_s = self._loop_time()
+        now_s = self._now_s()
         if not known and self._fresh_until_s:
             self._forgotten_until_s = now_s + RENEW_S + MARGIN_S
         self._term += 1

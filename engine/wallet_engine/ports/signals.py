@@ -25,7 +25,7 @@ class Effects(Protocol):
         """A call is settled, released or expired: nothing more is to be done for it."""
 
     def call_left(self, org_id: str, call_id: str) -> None:
-        """A live call is another node's business from now on."""
+        """A call is not this node's business any more: another one has it, or has ended it."""
 
     def decided(self, entry: Entry) -> None:
         """An entry became durable."""

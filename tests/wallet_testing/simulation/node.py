@@ -137,7 +137,7 @@ class SimNode:
             address=self.boot,
             leases=SimLeases(self.boot, redis, self._loop),
             neighbourhood=neighbours,
-            loop_time=self._loop.time,
+            now_s=self._loop.time,
         )
         self._router = Router(node=self.node, ownership=self.ownership, peers=peers)
         self.node.ownership, self.node.reach = self.ownership, self._router.ask
