@@ -154,7 +154,7 @@ class SimPeers:
     def poke(self, address: str) -> None:
         """See `ports.Peers`."""
         node = self._universe.at(address)
-        if node is not None and node.ownership is not None:
+        if node is not None and node.ownership is not None and self._fault() is None:
             node.process.call_later(self._rng.uniform(0.0001, 0.002), node.ownership.look_now)
 
     def _fault(self) -> Fault | None:

@@ -194,7 +194,7 @@ def _admitted(
         cap = one.body["assistantOverrides"]["maxDurationSeconds"]
         undecided = universe.plan.settings.on_unavailable == "allow"
         undecided &= cap == universe.plan.settings.max_call_seconds
-        if universe.redis is None and _given_back(row, one.call_id):
+        if _given_back(row, one.call_id):
             yield f"{one.org_id}: {one.call_id} was let in, and its hold given back"
         if entry is not None and entry.hold is not None:
             held = durable[entry.seq - 1] <= one.done_tick
@@ -207,7 +207,7 @@ def _admitted(
 
 
 def _given_back(row: Row, call_id: str) -> bool:
-    """Whether a hold was given back.  Between nodes this may overtake a repeat that is let in."""
+    """Whether a hold was given back."""
     release = row.keys.get(f"release:{call_id}")
     return release is not None and release.description.endswith(RELEASED_LATE)
 
