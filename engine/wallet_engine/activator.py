@@ -10,7 +10,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
-from . import recovery
+from . import recovery, unwanted
 from .actor import WalletActor
 from .backoff import Backoff
 from .errors import LedgerBusy, LedgerError, LedgerFault, NotCommitted, OutcomeUnknown, UnknownOrg
@@ -211,3 +211,4 @@ class Activator:
     def _leave(self, actor: WalletActor, error: Exception) -> None:
         self._node.residents.leave(actor)
         actor.fail_all(error)
+        unwanted.go_on_anew(actor)

@@ -34,7 +34,7 @@ class WalletActor:
     `pending` are entries not yet durable, in order; the first `in_flight` of them are with
     the ledger.  `held` are answers not yet released.  `late` are calls whose hold became
     durable for a caller who was told no, to be given back unless a repeat is told yes, and
-    whether that is asked for already; `kept` are those of whose live hold a repeat was told yes.
+    whether that is asked for already; `takers` are the attempts that were told yes, by call.
     `told` are calls that were told to end before that could be journaled, with the reason.
     `fenced`: another owner wrote, so what is known of calls is out of date; `heir` is who owns
     the wallet once this actor is leaving; `term`: the term of its lease in which the wallet
@@ -42,8 +42,8 @@ class WalletActor:
     """
 
     __slots__ = (
-        "durable_seq", "fenced", "heir", "held", "in_flight", "kept", "late", "mailbox",
-        "memory", "node", "org_id", "pending", "phase", "probing", "shard", "term", "told",
+        "durable_seq", "fenced", "heir", "held", "in_flight", "late", "mailbox", "memory",
+        "node", "org_id", "pending", "phase", "probing", "shard", "takers", "term", "told",
         "used_s", "wallet",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ class WalletActor:
         self.pending: list[Entry] = []
         self.held: list[Held] = []
         self.late: dict[str, bool] = {}
-        self.kept: set[str] = set()
+        self.takers: dict[str, set[int]] = {}
         self.told: dict[str, str] = {}
         self.in_flight = 0
         self.probing = 0
@@ -158,7 +158,7 @@ class WalletActor:
         """Decide one ask on the speculative state; the answer waits for all it rests on."""
         wallet = self._state()
         if envelope.given_up:
-            unwanted.ask(self)
+            unwanted.go_on(self)
             return
         if self.node.loop_time() > envelope.deadline_s:
             envelope.fail(DeadlinePassed("Nothing was decided in time."))
@@ -203,7 +203,7 @@ class WalletActor:
             self.held.append(held)
         else:
             self._release(held)
-            unwanted.ask(self)
+            unwanted.go_on(self)
 
     def _release(self, held: Held) -> None:
         """Let one answer go: all it rests on is durable."""
@@ -214,21 +214,14 @@ class WalletActor:
             return
         ask = envelope.ask
         if envelope.reply.done():
-            if isinstance(ask, Reserve) and ask.give_back and isinstance(decided, Entry):
-                unwanted.note(self, ask.call_id)
-            elif isinstance(ask, Reserve):
-                unwanted.not_heard(self, ask.call_id)
+            if isinstance(ask, Reserve):
+                unwanted.told_no(self, ask, decided)
             return
-        if isinstance(ask, Reserve) and isinstance(decided, Replay):
-            unwanted.wanted(self, ask.call_id)
+        if isinstance(ask, Reserve) and isinstance(decided, (Entry, Replay)):
+            unwanted.told_yes(self, ask, decided)
         answer = held.answer()
         envelope.reply.set_result(answer)
         self.node.count_answer(envelope, answer)
-
-    def give_back(self, call_id: str) -> None:
-        """Release the hold of a caller who was told no, wherever the wallet is by now."""
-        unwanted.note(self, call_id)
-        unwanted.ask(self)
 
     def durable(self, count: int) -> None:
         """The first `count` pending entries are durable: release what waited for them."""
@@ -252,7 +245,7 @@ class WalletActor:
         del self.held[:ready]
         for held in released:
             self._release(held)
-        unwanted.ask(self)
+        unwanted.go_on(self)
         if self.phase is Phase.LEAVING:
             farewell.gone_if_settled(self)
         elif self.pending and not self.in_flight:

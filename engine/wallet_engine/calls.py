@@ -6,6 +6,7 @@ which knows better; if the process dies meanwhile, the sweep finds the call agai
 
 import asyncio
 import logging
+import random
 from dataclasses import dataclass
 
 from .backoff import Backoff
@@ -77,6 +78,7 @@ class Calls:
             managed=True,
             strict=False,
             give_back=not let_in_undecided,
+            attempt=random.getrandbits(62) + 1,  # tells attempts apart, hides nothing
         )
         return await self._node.ask(reserve, timeout_s=timeout_s)
 

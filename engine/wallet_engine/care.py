@@ -77,7 +77,7 @@ def is_asked_again(ask: Ask) -> bool:
     """
     if isinstance(ask, Kill):
         return ask.client_key is None and ask.reason in (OUT_OF_MONEY, CAP_REACHED)
-    return isinstance(ask, Due) or (isinstance(ask, Release) and ask.if_unwanted)
+    return isinstance(ask, Due) or (isinstance(ask, Release) and ask.unheard is not None)
 
 
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:

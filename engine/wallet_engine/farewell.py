@@ -32,6 +32,7 @@ def leave_to(actor: "WalletActor", heir: str) -> None:
     waiting, actor.mailbox = actor.mailbox, []
     for envelope in (*unsettled, *waiting):
         send_away(actor, envelope, NotMine(heir))
+    unwanted.go_on_anew(actor)
     if was is Phase.SUSPECT:
         in_doubt(actor)
     else:
@@ -46,7 +47,7 @@ def in_doubt(actor: "WalletActor") -> None:
     for held in actor.held:
         ask = held.envelope.ask
         if isinstance(ask, Reserve) and ask.give_back and isinstance(held.decided, Entry):
-            actor.give_back(ask.call_id)
+            unwanted.note(actor, ask.call_id)
     turn_away(actor, DeadlinePassed("No answer in time; a retry with the same key tells more."))
 
 
@@ -56,11 +57,12 @@ def turn_away(actor: "WalletActor", error: Exception) -> None:
     held, actor.held = actor.held, []
     for one in held:
         send_away(actor, one.envelope, error)
+    unwanted.go_on(actor)
     gone_if_settled(actor)
 
 
 def send_away(actor: "WalletActor", envelope: Envelope, error: Exception) -> None:
-    """Tell who waits; what the engine itself wants ended, its heir would not know of."""
+    """Tell who waits; what the engine itself wants ended, nobody else would ask for again."""
     envelope.fail(error)
     ask = envelope.ask
     if envelope.reply is None and isinstance(ask, Kill) and not care.is_asked_again(ask):
@@ -77,7 +79,6 @@ def gone_if_settled(actor: "WalletActor") -> None:
 
 def _let_go_of_calls(actor: "WalletActor") -> None:
     node = actor.node
-    unwanted.ask_anew(actor)
     if actor.wallet is None:
         return
     for call_id in (*actor.wallet.holds, *actor.memory.ended):  # ended, perhaps not durably

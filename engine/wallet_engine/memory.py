@@ -43,7 +43,7 @@ class Memory:
             return True
         if live and isinstance(ask, _ONCE_PER_CALL):
             # What gives a hold back comes after all repeats that are being looked up.
-            return not (isinstance(ask, Release) and ask.if_unwanted)
+            return not (isinstance(ask, Release) and ask.unheard is not None)
         if isinstance(ask, Query):
             return not isinstance(ask, Check) or live or call_id in self.ended
         if call_id and not live and call_id not in self.ended:

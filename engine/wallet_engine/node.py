@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import care
+from . import care, unwanted
 from .activator import Activator
 from .actor import WalletActor
 from .cluster.owning import ALONE, Owning
@@ -170,8 +170,8 @@ class Node:
         if not (isinstance(ask, Reserve) and ask.give_back and reply.done()):
             return
         answered = not reply.cancelled() and reply.exception() is None
-        if answered and reply.result().outcome is Outcome.CREATED:
-            actor.give_back(ask.call_id)
+        if answered and reply.result().outcome in (Outcome.CREATED, Outcome.REPEATED):
+            unwanted.not_heard(actor, ask)
 
     def remembers(self, actor: WalletActor) -> None:
         """Note that `actor` remembers something that it may forget when it rests."""
@@ -278,6 +278,7 @@ class Node:
                     await asyncio.sleep(TICK_S / 5)
         except TimeoutError:
             log.error("stopping with %d decisions not yet durable", self.undurable)  # noqa: TRY400
+        await self.shards.finish_errands()
         tasks = [*self._tasks, *self.shards.errands, *self.lane.apart]
         for task in tasks:
             task.cancel()
@@ -293,8 +294,4 @@ class Node:
             log.warning("the wallets could not be given up, their tenure will end: %s", error)
 
     def _busy(self) -> bool:
-        return (
-            not self.lane.idle
-            or bool(self.shards.errands)
-            or any(actor.waiting for actor in self.residents)
-        )
+        return not self.lane.idle or any(actor.waiting for actor in self.residents)

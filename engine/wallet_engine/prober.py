@@ -9,8 +9,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
+from . import farewell, unwanted
 from .actor import WalletActor
 from .backoff import Backoff
+from .commands import Release
 from .errors import LedgerBusy, LedgerFault, OutcomeUnknown
 from .mailbox import Envelope, Phase
 
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from .node import Node
 
 log = logging.getLogger(__name__)
-
-REFUSED_PAUSE_S = 1.0
-"""How long to wait before the engine asks again for what the ledger refused to look up."""
 
 Waiting = tuple[WalletActor, Envelope]
 
@@ -124,6 +123,7 @@ class Prober:
 
     def _fail(self, actor: WalletActor, envelope: Envelope) -> None:
         actor.probing -= 1
-        envelope.fail(LedgerFault("The ledger refused to look this up."))
-        if envelope.reply is None:  # the engine's own: nobody else would ask
-            asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, actor.post, envelope)
+        refused = LedgerFault("The ledger refused to look this up.")
+        farewell.send_away(actor, envelope, refused)
+        if envelope.reply is None and isinstance(envelope.ask, Release):
+            unwanted.refused(actor, envelope.ask)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from . import care, farewell, unwanted
+from .commands import Release
 from .errors import LedgerFault, NotMine
 from .journal import Replay
 from .loading import wallet_of
@@ -43,8 +44,12 @@ def poisoned(actor: "WalletActor", entry: Entry) -> None:
     delay_s = 0.0
     for held in actor.held:
         if held.decided is entry:
+            ask, reply = held.envelope.ask, held.envelope.reply
             held.envelope.fail(LedgerFault("The ledger refused to store this decision."))
-            delay_s = 0.0 if held.envelope.reply is not None else POISONED_DELAY_S
+            if isinstance(ask, Release) and reply is None:
+                unwanted.refused(actor, ask)
+            elif reply is None:
+                delay_s = POISONED_DELAY_S
     actor.held = [held for held in actor.held if held.decided is not entry]
     if entry.type == "call_kill" and entry.hold is not None:
         care.make_end(actor, entry.hold, entry.at_ms)
@@ -89,7 +94,7 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         for call_id in known - actor.wallet.holds.keys():
             actor.node.timers.drop(actor.org_id, call_id)
             actor.node.effects.call_left(actor.org_id, call_id)
-        actor.kept &= actor.wallet.holds.keys()
+        actor.takers = {c: them for c, them in actor.takers.items() if c in actor.wallet.holds}
     actor.durable_seq = loaded.seq
     actor.fenced = False
     actor.node.residents.not_elsewhere(actor.org_id)
@@ -103,7 +108,7 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
         envelope.found = None
         actor.probing += 1
         actor.node.prober.ask(actor, envelope)
-    unwanted.ask_anew(actor)
+    unwanted.go_on_anew(actor)
 
 
 def _look_after_calls(actor: "WalletActor", wallet: Wallet) -> None:

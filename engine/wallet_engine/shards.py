@@ -12,7 +12,7 @@ from .backoff import Backoff
 from .commands import Ask
 from .errors import LedgerError, UnknownOrg, WalletError
 from .farewell import leave_to
-from .sharding import shard_of
+from .sharding import SHARD_COUNT, shard_of
 
 if TYPE_CHECKING:
     from .node import Node
@@ -31,8 +31,11 @@ ERRAND_S = 600.0
 ERRAND_ASK_S = 5.0
 """How long an errand waits for one answer."""
 
-ERRANDS_MAX = 1000
-"""More errands than this are not under way."""
+ERRANDS_AT_ONCE = 100
+"""So many errands are asked at a time; the others wait for their turn."""
+
+LAST_ERRANDS_S = 2.0
+"""How long a node that ends waits for its errands, if another one can take them."""
 
 
 class Shards:
@@ -42,6 +45,7 @@ class Shards:
         self._node = node
         self._leaving: dict[str, int] = {}
         self._now = asyncio.Event()
+        self._turns = asyncio.Semaphore(ERRANDS_AT_ONCE)
         self.errands: dict[asyncio.Task[None], None] = {}
 
     def gained(self, shards: Collection[int]) -> None:
@@ -65,7 +69,7 @@ class Shards:
 
         It is asked until it is answered, so asking twice must do no harm.
         """
-        if len(self.errands) >= ERRANDS_MAX:
+        if len(self.errands) >= self._node.limits.waiting_per_node:
             log.warning("%s of %s is not asked for: too much is", ask.verb, ask.org_id)
             return
         task = asyncio.create_task(self._run_errand(ask), name="wallet-errand")
@@ -93,7 +97,8 @@ class Shards:
         problem: WalletError | None = None
         while node.loop_time() < until_s:
             try:
-                await node.ask(ask, timeout_s=ERRAND_ASK_S)
+                async with self._turns:
+                    await node.ask(ask, timeout_s=ERRAND_ASK_S)
             except UnknownOrg as error:
                 problem = error
                 break
@@ -103,6 +108,12 @@ class Shards:
             else:
                 return
         log.warning("%s of %s did not reach its wallet: %s", ask.verb, ask.org_id, problem)
+
+    async def finish_errands(self) -> None:
+        """Wait for the errands that another node may take over, for a moment."""
+        ownership = self._node.ownership
+        if self.errands and any(ownership.holder(shard) for shard in range(SHARD_COUNT)):
+            await asyncio.wait(self.errands, timeout=LAST_ERRANDS_S)
 
     async def _release(self) -> None:
         node = self._node

@@ -1,50 +1,72 @@
-"""Holds of callers who were told no: given back, unless a repeat is told yes.
+"""Holds of callers who were told no: given back, unless another attempt was told yes.
 
-Whether a repeat wants it is asked in the order in which everything is decided: a repeat that
-came before, wherever it waits, is decided before.
+An attempt is one asking for a hold; a repeat is another one.  Which of them were told yes is
+noted for each live hold, so one that did not hear it is taken from them, and with the last one
+the hold goes.  All that is decided in the order of the wallet: a repeat that came before,
+wherever it waits, is decided before.
+
+Whom an earlier owner told yes is not known.  A hold that it opened goes when an attempt did
+not hear that is none of ours: so that must have been the one that opened it.
 """
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .commands import Ask, Release
+from .commands import Ask, Release, Reserve
 from .journal import Answer, Replay
-from .mailbox import Decided, Phase
+from .mailbox import Decided, Held, Phase
+from .wallet import Entry
 
 if TYPE_CHECKING:
     from .actor import WalletActor
 
 RELEASED_LATE = "the caller was told no before the hold was durable"
 
+STEADY = -1
+"""Attempts that nobody will call unheard."""
+
+FORMER = -2
+"""Those that an earlier owner told yes."""
+
+
+def told_yes(actor: "WalletActor", ask: Reserve, decided: Decided) -> None:
+    """An attempt hears that there is a hold."""
+    was_late = actor.late.pop(ask.call_id, None) is not None
+    if actor.wallet is not None and ask.call_id in actor.wallet.holds:
+        before = set() if was_late or isinstance(decided, Entry) else {FORMER}
+        actor.takers.setdefault(ask.call_id, before).add(ask.attempt or STEADY)
+
+
+def told_no(actor: "WalletActor", ask: Reserve, decided: Decided) -> None:
+    """An attempt stopped waiting before it could hear of what is durable now."""
+    if (ask.give_back and isinstance(decided, Entry)) or ask.call_id in actor.late:
+        note(actor, ask.call_id)
+
+
+def not_heard(actor: "WalletActor", ask: Reserve) -> None:
+    """An attempt was told yes, and did not hear it."""
+    actor.takers.get(ask.call_id, set()).discard(ask.attempt)
+    note(actor, ask.call_id)
+    go_on(actor)
+
 
 def note(actor: "WalletActor", call_id: str) -> None:
-    """The hold of this call is durable, and its caller was told no."""
-    if call_id not in actor.kept:
+    """The hold of this call may be wanted by nobody."""
+    if not actor.takers.get(call_id):
         actor.late[call_id] = False
-
-
-def wanted(actor: "WalletActor", call_id: str) -> None:
-    """A repeat was told yes."""
-    actor.late.pop(call_id, None)
-    if actor.wallet is not None and call_id in actor.wallet.holds:
-        actor.kept.add(call_id)
 
 
 def over(actor: "WalletActor", call_id: str) -> None:
     """The hold of this call is no more."""
     actor.late.pop(call_id, None)
-    actor.kept.discard(call_id)
+    actor.takers.pop(call_id, None)
 
 
-def not_heard(actor: "WalletActor", call_id: str) -> None:
-    """A repeat stopped waiting as well."""
-    if call_id in actor.late:
-        actor.late[call_id] = False
-
-
-def ask(actor: "WalletActor") -> None:
+def go_on(actor: "WalletActor") -> None:
     """Ask about those that nobody has asked about yet.  A wallet that left: its heir is asked."""
     for call_id in [call_id for call_id, asked in actor.late.items() if not asked]:
+        if any(_wants(held, call_id) for held in actor.held):
+            continue  # it is told yes, or stops waiting, before anybody could do otherwise
         release = release_of(actor.org_id, call_id)
         if actor.phase >= Phase.LEAVING:
             del actor.late[call_id]
@@ -54,37 +76,60 @@ def ask(actor: "WalletActor") -> None:
             actor.node.post_own(release, then=partial(_given_back, actor, call_id))
 
 
-def ask_anew(actor: "WalletActor") -> None:
+def go_on_anew(actor: "WalletActor") -> None:
     """Ask about all of them: whoever wanted one may have been told no by now."""
     actor.late = dict.fromkeys(actor.late, False)
-    ask(actor)
+    go_on(actor)
 
 
-def _given_back(actor: "WalletActor", call_id: str, decided: Decided) -> None:
-    """It is durable that the hold is no more; or a repeat wants it, which is an answer only."""
-    if not isinstance(decided, Answer):
-        over(actor, call_id)
+def refused(actor: "WalletActor", ask: Release) -> None:
+    """The ledger refuses to give it back, or to look it up: that is tried again, with pauses."""
+    if actor.late.pop(ask.call_id, None) is not None:
+        actor.node.shards.errand(ask)
 
 
 def keeps(actor: "WalletActor", ask: Ask) -> bool:
-    """Whether `ask` would give back what a repeat was told yes about, or is about to be.
+    """Whether `ask` would give back what another attempt was told yes about, or is about to be.
 
-    If that one hears of no yes after all, the hold is given back then.
+    If that one does not hear it after all, the hold is given back then.
     """
-    if not (isinstance(ask, Release) and ask.if_unwanted):
+    if not isinstance(ask, Release) or ask.unheard is None:
         return False
-    call_id = ask.call_id
-    if call_id in actor.kept:
+    takers = actor.takers.get(ask.call_id, set())
+    takers.discard(ask.unheard if ask.unheard in takers else FORMER)
+    for held in actor.held:
+        _hang_up(held, ask)
+    if takers:
         return True
-    repeats = (held.envelope for held in actor.held if isinstance(held.decided, Replay))
-    if any(repeat.call_id == call_id and not repeat.given_up for repeat in repeats):
-        actor.late[call_id] = True
+    if any(_wants(held, ask.call_id) for held in actor.held):
+        actor.late[ask.call_id] = False
         return True
     return False
 
 
-def release_of(org_id: str, call_id: str) -> Release:
+def release_of(org_id: str, call_id: str, *, unheard: int = 0) -> Release:
     """Return the command that gives a hold back."""
     return Release(
-        org_id=org_id, call_id=call_id, reason=RELEASED_LATE, strict=False, if_unwanted=True
+        org_id=org_id, call_id=call_id, reason=RELEASED_LATE, strict=False, unheard=unheard
     )
+
+
+def _given_back(actor: "WalletActor", call_id: str, decided: Decided) -> None:
+    """It is durable that the hold is no more; or somebody wants it, which is an answer only."""
+    if not isinstance(decided, Answer):
+        over(actor, call_id)
+
+
+def _wants(held: Held, call_id: str) -> bool:
+    """Whether somebody waits to be told that there is a hold."""
+    envelope = held.envelope
+    asks = isinstance(envelope.ask, Reserve) and envelope.ask.call_id == call_id
+    return asks and isinstance(held.decided, (Entry, Replay)) and not envelope.given_up
+
+
+def _hang_up(held: Held, release: Release) -> None:
+    """Have an attempt stop waiting that would not hear the answer."""
+    ask, reply = held.envelope.ask, held.envelope.reply
+    named = isinstance(ask, Reserve) and ask.attempt and ask.attempt == release.unheard
+    if named and held.envelope.call_id == release.call_id and reply is not None:
+        reply.cancel()

@@ -113,14 +113,14 @@ async def test_what_a_repeat_was_told_yes_about_is_kept_through_a_hand_over(how:
         else:
             await one.pass_time(seconds=0.3)
         hand_over(one)
-        assert (await one.ask(admit())).outcome is Outcome.REPEATED
+        assert (await one.ask(admit(attempt=2))).outcome is Outcome.REPEATED
 
         ledger.heard.set()
         await one.pass_time(seconds=2)
 
         assert one.held() == 280
         await two.ask(commit(seconds=60))  # and after the call nothing of it is left
-        assert (one.held(), two.actor().kept, two.actor().late) == (0, set(), {})
+        assert (one.held(), two.actor().takers, two.actor().late) == (0, {}, {})
 
 
 @in_virtual_time
@@ -146,8 +146,8 @@ async def test_an_errand_meets_a_repeat_that_is_about_to_be_told_yes() -> None:
             await world.ask(admit())
             world.ledger.hold_commits()
             await world.asking(charge(1, key="first"))
-            [repeat] = await world.asking(admit())
-            world.node.shards.errand(release_of(ORG, "call-1"))
+            [repeat] = await world.asking(admit(attempt=2))
+            world.node.shards.errand(release_of(ORG, "call-1", unheard=1))
             await world.pass_time(seconds=0.1)
             if not heard:
                 repeat.cancel()
@@ -174,7 +174,7 @@ async def test_an_errand_is_repeated_until_it_is_answered(error: Exception) -> N
             return await world.node.decide(ask, timeout_s=timeout_s)
 
         world.node.reach = reach
-        world.node.shards.errand(release_of(ORG, "call-1"))
+        world.node.shards.errand(release_of(ORG, "call-1", unheard=1))
         await world.pass_time(seconds=5)
 
         assert world.held() == 0
@@ -186,7 +186,7 @@ async def test_an_errand_outlives_an_outage() -> None:
     async with a_world(1000) as world:
         await world.ask(admit())
         world.ledger.away = True
-        world.node.shards.errand(release_of(ORG, "call-1"))
+        world.node.shards.errand(release_of(ORG, "call-1", unheard=1))
         await world.pass_time(seconds=60)
         world.ledger.away = False
         await world.pass_time(seconds=10)

@@ -49,6 +49,7 @@ def reserve(
     pence: int | None = None,
     managed: bool = False,
     give_back: bool = False,
+    attempt: int = 0,
     strict: bool = True,
     dry_run: bool = False,
 ) -> Reserve:
@@ -59,14 +60,24 @@ def reserve(
         amount_pence=pence,
         managed=managed,
         give_back=give_back,
+        attempt=attempt,
         strict=strict,
         dry_run=dry_run,
     )
 
 
-def admit(call_id: str = CALL, *, org_id: str = ORG, give_back: bool = True) -> Reserve:
+def admit(
+    call_id: str = CALL, *, org_id: str = ORG, give_back: bool = True, attempt: int = 1
+) -> Reserve:
     """A hold for a call that rings at a provider: the engine extends it and ends the call."""
-    return reserve(call_id, org_id=org_id, managed=True, give_back=give_back, strict=False)
+    return reserve(
+        call_id,
+        org_id=org_id,
+        managed=True,
+        give_back=give_back,
+        attempt=attempt,
+        strict=False,
+    )
 
 
 def extend(

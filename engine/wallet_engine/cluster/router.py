@@ -85,13 +85,13 @@ class Router:
 
     def unheard(self, ask: Ask, answer: Answer | None) -> None:
         """Whoever asked another node has stopped waiting, and may be answered yes: see `Peers`."""
-        if answer is None or answer.outcome is Outcome.CREATED:
+        if answer is None or answer.outcome in (Outcome.CREATED, Outcome.REPEATED):
             self._give_back(ask)
 
     def _give_back(self, ask: Ask) -> None:
         """Whoever asked was told no: the hold that there may be is given back."""
         if isinstance(ask, Reserve) and ask.give_back:
-            self._node.shards.errand(release_of(ask.org_id, ask.call_id))
+            self._node.shards.errand(release_of(ask.org_id, ask.call_id, unheard=ask.attempt))
 
     async def _elsewhere(self, ask: Ask, owner: str, until_s: float) -> Answer:
         """Find out who owns the wallet, and ask there, until the time is up."""

@@ -31,7 +31,8 @@ class Reserve(CallCommand):
     """Open a hold for a call.
 
     `managed`: the engine extends the hold and ends the call itself.  `give_back`: a caller
-    who stopped waiting was told no, so the hold must not stay.
+    who stopped waiting was told no, so the hold must not stay.  `attempt` tells one asking from
+    its repeats; 0: nobody will say that this one was not heard.
     """
 
     verb: ClassVar[str] = "reserve"
@@ -39,6 +40,7 @@ class Reserve(CallCommand):
     amount_pence: int | None = None
     managed: bool = False
     give_back: bool = False
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         CallCommand.__post_init__(self)
@@ -135,12 +137,13 @@ class Commit(CallCommand):
 class Release(CallCommand):
     """Free the hold of a call that never connected, or is known to cost nothing.
 
-    `if_unwanted`: the engine's own, for a caller who was told no: not if a repeat was told yes.
+    `unheard`: the engine's own, for an attempt to reserve whose caller was told no.  It frees
+    nothing if another attempt was told yes.  0: whoever asked here was told no.
     """
 
     verb: ClassVar[str] = "release"
     reason: str
-    if_unwanted: bool = False
+    unheard: int | None = None
 
     def __post_init__(self) -> None:
         CallCommand.__post_init__(self)

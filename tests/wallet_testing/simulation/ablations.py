@@ -154,7 +154,7 @@ def _stale_probe_believed() -> Patches:
 
 
 def _nothing_given_back() -> Patches:
-    return [(unwanted, "ask", lambda *_: None)]
+    return [(unwanted, "go_on", lambda *_: None)]
 
 
 def _refusals_not_decided_again() -> Patches:
