@@ -165,7 +165,7 @@ class WalletActor:
             return
         ask = envelope.ask
         try:
-            if isinstance(ask, Query) or unwanted.keeps(self, ask):
+            if isinstance(ask, Query) or unwanted.keeps(self, envelope):
                 self._hold_back(envelope, read(self, ask, envelope))
                 return
             facts = self.memory.facts(envelope, wallet, fleet_stopped=self.node.fleet_stopped)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .commands import Ask, Query
+from .commands import Ask, Query, Release, Reserve
 from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
 from .ports import Found, Probe
 from .wallet import Entry
@@ -17,6 +17,18 @@ class Due(Query):
 
     verb = "due"
     call_id: str
+
+
+def _looked_up(ask: Ask) -> str:
+    """Return the key that must be known before `ask` is decided.
+
+    Of a hold that is to be given back, who opened it; it is live, so nobody has released it yet.
+    """
+    if isinstance(ask, Query):
+        return ""
+    if isinstance(ask, Release) and ask.unheard is not None:
+        return f"{Reserve.verb}:{ask.call_id}"
+    return ask.key
 
 
 Decided = Entry | Replay | Refusal | Answer
@@ -45,7 +57,7 @@ class Envelope:
         then: Callable[[Decided], None] | None = None,
     ) -> None:
         self.ask = ask
-        self.key: str = "" if isinstance(ask, Query) else ask.key
+        self.key = _looked_up(ask)
         self.call_id: str = getattr(ask, "call_id", "")
         self.posted_s = posted_s
         self.deadline_s = deadline_s

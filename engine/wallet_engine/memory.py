@@ -54,16 +54,20 @@ class Memory:
 
     def facts(self, envelope: Envelope, wallet: Wallet, *, fleet_stopped: bool) -> Facts:
         """Return what is known of an ask's key and call; memory is newer than its probe."""
-        found, call_id = envelope.found, envelope.call_id
-        entry = self.entries.get(envelope.key)
+        ask, found, call_id = envelope.ask, envelope.found, envelope.call_id
+        gives_back = isinstance(ask, Release) and ask.unheard is not None
+        entry = None if gives_back else self.stored(envelope)
         hold = None
         if call_id and call_id not in wallet.holds:
             hold = self.ended.get(call_id)
             if hold is None and found is not None:
                 hold = found.hold
-        if entry is None and found is not None:
-            entry = found.entry
         return Facts(entry, hold, fleet_stopped)
+
+    def stored(self, envelope: Envelope) -> Entry | None:
+        """Return the row under the key that was looked up for an ask."""
+        found = envelope.found
+        return self.entries.get(envelope.key) or (None if found is None else found.entry)
 
     def has_heard_of(self, call_id: str, wallet: Wallet) -> bool:
         """Whether a hold that the ledger calls live is live here too, or has just ended."""

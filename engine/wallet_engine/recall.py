@@ -127,7 +127,14 @@ def _call_command(entry: Entry, hold: Hold) -> Command:  # noqa: PLR0911  # a ta
     client_key = _client_key(entry) if entry.key.startswith(CLIENT_SPACE) else None
     match entry.type:
         case "reservation":
-            return Reserve(org_id=org_id, call_id=call_id, managed=hold.managed, **_own(asked))
+            attempt = int(str(entry.detail.get("attempt", 0)))
+            return Reserve(
+                org_id=org_id,
+                call_id=call_id,
+                managed=hold.managed,
+                attempt=attempt,
+                **_own(asked),
+            )
         case "reservation_extension" if len(_own(asked)) == 0:
             return Prolong(org_id=org_id, call_id=call_id)
         case "reservation_extension":

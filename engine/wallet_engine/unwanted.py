@@ -5,16 +5,16 @@ noted for each live hold, so one that did not hear it is taken from them, and wi
 the hold goes.  All that is decided in the order of the wallet: a repeat that came before,
 wherever it waits, is decided before.
 
-Whom an earlier owner told yes is not known.  A hold that it opened goes when an attempt did
-not hear that is none of ours: so that must have been the one that opened it.
+Whom an earlier owner told yes is not known.  A hold of that time goes when the attempt that
+opened it did not hear, which its row names, and none of ours did.
 """
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .commands import Ask, Release, Reserve
+from .commands import Release, Reserve
 from .journal import Answer, Replay
-from .mailbox import Decided, Held, Phase
+from .mailbox import Decided, Envelope, Held, Phase
 from .wallet import Entry
 
 if TYPE_CHECKING:
@@ -88,17 +88,23 @@ def refused(actor: "WalletActor", ask: Release) -> None:
         actor.node.shards.errand(ask)
 
 
-def keeps(actor: "WalletActor", ask: Ask) -> bool:
-    """Whether `ask` would give back what another attempt was told yes about, or is about to be.
+def keeps(actor: "WalletActor", envelope: Envelope) -> bool:
+    """Whether this would give back what another attempt was told yes about, or is about to be.
 
     If that one does not hear it after all, the hold is given back then.
     """
+    ask = envelope.ask
     if not isinstance(ask, Release) or ask.unheard is None:
         return False
-    takers = actor.takers.get(ask.call_id, set())
-    takers.discard(ask.unheard if ask.unheard in takers else FORMER)
     for held in actor.held:
         _hang_up(held, ask)
+    takers = actor.takers.get(ask.call_id, set())
+    if ask.unheard in takers:
+        takers.discard(ask.unheard)
+    elif ask.unheard in (0, _opener(actor, envelope)):
+        takers.discard(FORMER)
+    else:
+        return True  # it opened nothing, and was told yes by nobody here
     if takers:
         return True
     if any(_wants(held, ask.call_id) for held in actor.held):
@@ -112,6 +118,15 @@ def release_of(org_id: str, call_id: str, *, unheard: int = 0) -> Release:
     return Release(
         org_id=org_id, call_id=call_id, reason=RELEASED_LATE, strict=False, unheard=unheard
     )
+
+
+def _opener(actor: "WalletActor", envelope: Envelope) -> int:
+    """Return the attempt that opened the hold.  There is none: whoever asks for it closes it."""
+    row = actor.memory.stored(envelope)
+    ask = envelope.ask
+    assert isinstance(ask, Release)
+    assert ask.unheard is not None
+    return ask.unheard if row is None else int(str(row.detail.get("attempt", 0)))
 
 
 def _given_back(actor: "WalletActor", call_id: str, decided: Decided) -> None:

@@ -11,6 +11,7 @@ from wallet_engine.commands import Ask, Release
 from wallet_engine.errors import DeadlinePassed
 from wallet_engine.journal import Answer, Outcome
 from wallet_engine.limits import Limits
+from wallet_engine.unwanted import release_of
 from wallet_testing.builders import ORG, admit, charge, extend, kill
 from wallet_testing.town import Town
 from wallet_testing.virtual_time import in_virtual_time
@@ -229,6 +230,33 @@ async def test_the_last_node_does_not_wait_for_an_heir() -> None:
 
         assert world.clock.elapsed_s - began_s < 1  # of virtual time
         world.node._tasks = []  # it is stopped
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("unheard", "held"), [(1, 0), (2, 280), (0, 0)])
+async def test_a_hold_of_an_earlier_owner_goes_with_who_opened_it(unheard: int, held: int) -> None:
+    """Whom that one told yes is not known: a repeat that was not heard is no reason to free it."""
+    async with a_world(limits=Limits(tenure_ms=0)) as world:
+        await world.ledger.take_over(ORG, admit())
+        world.node.shards.errand(release_of(ORG, "call-1", unheard=unheard))
+        await world.pass_time(seconds=1)
+
+        assert world.held() == held
+
+
+@in_virtual_time
+async def test_a_hold_of_an_earlier_owner_stays_with_a_repeat_that_was_heard() -> None:
+    """Who opened it did not hear, a repeat did, here; then that one did not either."""
+    async with a_world(limits=Limits(tenure_ms=0)) as world:
+        await world.ledger.take_over(ORG, admit())
+        assert (await world.ask(admit(attempt=2))).outcome is Outcome.REPEATED
+        not_heard(world, 1)
+        await world.pass_time(seconds=1)
+        assert world.held() == 280
+
+        not_heard(world, 2)
+        await world.pass_time(seconds=1)
+        assert world.held() == 0
 
 
 class Unsure:

@@ -221,7 +221,7 @@ async def test_a_refused_look_up_is_tried_again() -> None:
         world.ledger.hold_commits()
         await world.asking(admit(), timeout_s=0.2)
         await world.pass_time(seconds=0.3)
-        world.ledger.poisoned_probes = {"release:call-1"}
+        world.ledger.poisoned_probes = {"reserve:call-1"}
         world.ledger.let_commits_go()
         await world.pass_time(seconds=0.1)
         assert world.held() == 280

@@ -55,6 +55,9 @@ def reserve(wallet: Wallet, command: Reserve, facts: Facts, now_ms: int) -> Deci
         now_ms,
         now_ms,
     )
+    detail: dict[str, object] = {"asked": command.asks(), "required_pence": required}
+    if command.attempt:
+        detail["attempt"] = command.attempt
     return rows.new_entry(
         wallet,
         command,
@@ -63,7 +66,7 @@ def reserve(wallet: Wallet, command: Reserve, facts: Facts, now_ms: int) -> Deci
         held_delta=hold.reserved_pence,
         hold=hold,
         description=f"Hold for call {command.call_id}",
-        detail={"asked": command.asks(), "required_pence": required},
+        detail=detail,
     )
 
 
