@@ -210,5 +210,6 @@ class Activator:
 
     def _leave(self, actor: WalletActor, error: Exception) -> None:
         self._node.residents.leave(actor)
+        unwanted.in_doubt(actor)
         actor.fail_all(error)
         unwanted.go_on_anew(actor)

@@ -178,6 +178,7 @@ class WalletActor:
         except Exception:
             log.exception("deciding %s of %s met a bug", ask.verb, self.org_id)
             envelope.fail(LedgerFault("This cannot be decided; nothing was written."))
+            unwanted.refused(self, envelope)
             self.doubt()
             return
         if not isinstance(decision, Entry):
@@ -213,12 +214,11 @@ class WalletActor:
         if envelope.reply is None:
             return
         ask = envelope.ask
+        if isinstance(ask, Reserve) and isinstance(decided, (Entry, Replay)) and not ask.dry_run:
+            heard = unwanted.told_no if envelope.reply.done() else unwanted.told_yes
+            heard(self, ask, decided)
         if envelope.reply.done():
-            if isinstance(ask, Reserve):
-                unwanted.told_no(self, ask, decided)
             return
-        if isinstance(ask, Reserve) and isinstance(decided, (Entry, Replay)):
-            unwanted.told_yes(self, ask, decided)
         answer = held.answer()
         envelope.reply.set_result(answer)
         self.node.count_answer(envelope, answer)

@@ -7,10 +7,9 @@ also looks after the live calls from then on.
 from typing import TYPE_CHECKING
 
 from . import care, unwanted
-from .commands import Kill, Reserve
+from .commands import Kill
 from .errors import DeadlinePassed, NotMine
 from .mailbox import Envelope, Phase
-from .wallet import Entry
 
 if TYPE_CHECKING:
     from .actor import WalletActor
@@ -44,10 +43,7 @@ def in_doubt(actor: "WalletActor") -> None:
 
     Who opens a hold only for a caller who waits is told no: what may be held is given back.
     """
-    for held in actor.held:
-        ask = held.envelope.ask
-        if isinstance(ask, Reserve) and ask.give_back and isinstance(held.decided, Entry):
-            unwanted.note(actor, ask.call_id)
+    unwanted.in_doubt(actor)
     turn_away(actor, DeadlinePassed("No answer in time; a retry with the same key tells more."))
 
 

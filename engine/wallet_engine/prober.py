@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from . import farewell, unwanted
 from .actor import WalletActor
 from .backoff import Backoff
-from .commands import Release
 from .errors import LedgerBusy, LedgerFault, OutcomeUnknown
 from .mailbox import Envelope, Phase
 
@@ -125,5 +124,4 @@ class Prober:
         actor.probing -= 1
         refused = LedgerFault("The ledger refused to look this up.")
         farewell.send_away(actor, envelope, refused)
-        if envelope.reply is None and isinstance(envelope.ask, Release):
-            unwanted.refused(actor, envelope.ask)
+        unwanted.refused(actor, envelope)

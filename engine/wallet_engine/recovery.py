@@ -44,11 +44,9 @@ def poisoned(actor: "WalletActor", entry: Entry) -> None:
     delay_s = 0.0
     for held in actor.held:
         if held.decided is entry:
-            ask, reply = held.envelope.ask, held.envelope.reply
             held.envelope.fail(LedgerFault("The ledger refused to store this decision."))
-            if isinstance(ask, Release) and reply is None:
-                unwanted.refused(actor, ask)
-            elif reply is None:
+            unwanted.refused(actor, held.envelope)
+            if held.envelope.reply is None and not isinstance(held.envelope.ask, Release):
                 delay_s = POISONED_DELAY_S
     actor.held = [held for held in actor.held if held.decided is not entry]
     if entry.type == "call_kill" and entry.hold is not None:
@@ -95,6 +93,8 @@ def loaded(actor: "WalletActor", loaded: Loaded, *, committed_seq: int) -> None:
             actor.node.timers.drop(actor.org_id, call_id)
             actor.node.effects.call_left(actor.org_id, call_id)
         actor.takers = {c: them for c, them in actor.takers.items() if c in actor.wallet.holds}
+        if actor.fenced:
+            unwanted.replaced(actor)
     actor.durable_seq = loaded.seq
     actor.fenced = False
     actor.node.residents.not_elsewhere(actor.org_id)

@@ -29,17 +29,26 @@ FORMER = -2
 """Those that an earlier owner told yes."""
 
 
+TAKERS_MAX = 100
+"""So many attempts at one hold are told apart; beyond that, it stays."""
+
+
 def told_yes(actor: "WalletActor", ask: Reserve, decided: Decided) -> None:
-    """An attempt hears that there is a hold."""
-    was_late = actor.late.pop(ask.call_id, None) is not None
-    if actor.wallet is not None and ask.call_id in actor.wallet.holds:
+    """An attempt hears that there is a hold.  If it is ending, that may yet come to nothing."""
+    call_id = ask.call_id
+    was_late = actor.late.pop(call_id, None) is not None
+    ending = any(entry.call_id == call_id for entry in actor.pending)
+    if ending or (actor.wallet is not None and call_id in actor.wallet.holds):
         before = set() if was_late or isinstance(decided, Entry) else {FORMER}
-        actor.takers.setdefault(ask.call_id, before).add(ask.attempt or STEADY)
+        takers = actor.takers.setdefault(call_id, before)
+        takers.add(ask.attempt if ask.attempt and len(takers) < TAKERS_MAX else STEADY)
 
 
 def told_no(actor: "WalletActor", ask: Reserve, decided: Decided) -> None:
     """An attempt stopped waiting before it could hear of what is durable now."""
-    if (ask.give_back and isinstance(decided, Entry)) or ask.call_id in actor.late:
+    if not ask.give_back:
+        told_yes(actor, ask, decided)  # it goes on all the same
+    elif isinstance(decided, Entry) or ask.call_id in actor.late:
         note(actor, ask.call_id)
 
 
@@ -77,15 +86,36 @@ def go_on(actor: "WalletActor") -> None:
 
 
 def go_on_anew(actor: "WalletActor") -> None:
-    """Ask about all of them: whoever wanted one may have been told no by now."""
+    """Ask about all of them: whoever wanted one may have been told no by now.
+
+    An heir does not know of which the last attempt was taken away just now.
+    """
     actor.late = dict.fromkeys(actor.late, False)
+    if actor.phase >= Phase.LEAVING:
+        actor.late |= {call_id: False for call_id, takers in actor.takers.items() if not takers}
     go_on(actor)
 
 
-def refused(actor: "WalletActor", ask: Release) -> None:
-    """The ledger refuses to give it back, or to look it up: that is tried again, with pauses."""
-    if actor.late.pop(ask.call_id, None) is not None:
+def replaced(actor: "WalletActor") -> None:
+    """Another owner had the wallet meanwhile: whom it told yes is not known."""
+    for takers in filter(None, actor.takers.values()):
+        takers.add(FORMER)
+
+
+def refused(actor: "WalletActor", envelope: Envelope) -> None:
+    """What we ask of ourselves cannot be decided, stored or looked up: try again, with pauses."""
+    ask = envelope.ask
+    ours = envelope.reply is None and isinstance(ask, Release)
+    if ours and actor.late.pop(envelope.call_id, None) is not None:
         actor.node.shards.errand(ask)
+
+
+def in_doubt(actor: "WalletActor") -> None:
+    """The holds that may be durable, and of which nobody will hear now."""
+    for held in actor.held:
+        ask = held.envelope.ask
+        if isinstance(ask, Reserve) and ask.give_back and isinstance(held.decided, Entry):
+            note(actor, ask.call_id)
 
 
 def keeps(actor: "WalletActor", envelope: Envelope) -> bool:
@@ -103,7 +133,7 @@ def keeps(actor: "WalletActor", envelope: Envelope) -> bool:
         takers.discard(ask.unheard)
     elif ask.unheard in (0, _opener(actor, envelope)):
         takers.discard(FORMER)
-    else:
+    elif takers or ask.call_id not in actor.takers:
         return True  # it opened nothing, and was told yes by nobody here
     if takers:
         return True
@@ -137,9 +167,11 @@ def _given_back(actor: "WalletActor", call_id: str, decided: Decided) -> None:
 
 def _wants(held: Held, call_id: str) -> bool:
     """Whether somebody waits to be told that there is a hold."""
-    envelope = held.envelope
-    asks = isinstance(envelope.ask, Reserve) and envelope.ask.call_id == call_id
-    return asks and isinstance(held.decided, (Entry, Replay)) and not envelope.given_up
+    ask = held.envelope.ask
+    if not isinstance(ask, Reserve) or ask.call_id != call_id:
+        return False
+    goes_on = not held.envelope.given_up or not ask.give_back
+    return goes_on and isinstance(held.decided, (Entry, Replay)) and not ask.dry_run
 
 
 def _hang_up(held: Held, release: Release) -> None:

@@ -1,7 +1,7 @@
 """How calls ended, by the journal alone: for a reason, in time, and corrected at most once."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wallet_engine.deadlines import ends_ms
 from wallet_engine.memory_ledger import Row
@@ -17,8 +17,11 @@ ASLEEP_MS = 15_000
 """A node may be stopped for so long between a suspension and hearing that it is durable."""
 
 
-def wrong(row: Row, *, clock_jumps: bool) -> Iterator[str]:
-    """Return what is wrong with the ends of calls; `clock_jumps` makes times mean nothing."""
+def wrong(row: Row, *, heard_ms: Mapping[str, int], clock_jumps: bool) -> Iterator[str]:
+    """Return what is wrong with the ends of calls; `clock_jumps` makes times mean nothing.
+
+    `heard_ms`: when calls were heard to be in progress, by call.
+    """
     holds: dict[str, Hold] = {}
     corrected: Counter[str] = Counter()
     stopped: dict[str, int] = {}
@@ -32,7 +35,7 @@ def wrong(row: Row, *, clock_jumps: bool) -> Iterator[str]:
         yield from _suspended(entry, hold, stopped)
         before = holds.get(call_id)
         if before is not None and not clock_jumps:
-            yield from _too_early(entry, hold, before)
+            yield from _too_early(entry, hold, before, heard_ms.get(call_id, before.opened_ms))
         corrected[call_id] += entry.type == "adjustment"
         if hold.active:
             holds[call_id] = hold
@@ -54,10 +57,13 @@ def _suspended(entry: Entry, hold: Hold, stopped: dict[str, int]) -> Iterator[st
         yield f"{entry.org_id} seq {entry.seq}: {entry.type} after the org was suspended"
 
 
-def _too_early(entry: Entry, hold: Hold, before: Hold) -> Iterator[str]:
-    """A call is not ended for want of money, or for its cap, while its time is paid for."""
+def _too_early(entry: Entry, hold: Hold, before: Hold, heard_ms: int) -> Iterator[str]:
+    """A call is not ended for want of money, or for its cap, while its time is paid for.
+
+    One that was let in undecided may be in progress before its hold is opened.
+    """
     if entry.type != "call_kill" or hold.kill_reason not in BY_TIME:
         return
-    paid_until_ms = ends_ms(before, before.opened_ms)
+    paid_until_ms = ends_ms(before, min(before.opened_ms, heard_ms))
     if entry.at_ms + SLACK_MS < paid_until_ms:
         yield f"{entry.org_id} seq {entry.seq}: ended, and was paid until {paid_until_ms}: {entry}"

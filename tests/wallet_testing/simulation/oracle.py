@@ -48,7 +48,8 @@ def books(universe: Universe) -> list[str]:
         durable = universe.server.durable[org_id]
         wrong += _audited(universe, org_id, row)
         wrong += _floor_held(row)
-        wrong += ends.wrong(row, clock_jumps=bool(universe.tally.faults[Fault.CLOCK_JUMP.value]))
+        jumps = bool(universe.tally.faults[Fault.CLOCK_JUMP.value])
+        wrong += ends.wrong(row, heard_ms=_heard_ms(universe, org_id), clock_jumps=jumps)
         wrong += _acknowledged(asked[org_id], row, durable)
         wrong += _asked_for(universe, asked[org_id], row, durable)
         questions: list[Question] = questions_of(asked[org_id], posted[org_id], durable)
@@ -165,6 +166,15 @@ def _asked_for(
 
 def _refused(one: Asked) -> bool:
     return one.answer is not None and one.answer.outcome is not Outcome.CREATED
+
+
+def _heard_ms(universe: Universe, org_id: str) -> Mapping[str, int]:
+    """Return when calls of an org were heard to be in progress."""
+    return {
+        call_id: facts.heard_started_ms
+        for (owner, call_id), facts in universe.server.calls.items()
+        if owner == org_id and facts.heard_started_ms is not None
+    }
 
 
 def _repeats(asks: Mapping[str, list[Asked]]) -> Iterator[str]:
