@@ -205,10 +205,6 @@ ABLATIONS = (
     Ablation("a lost write is looked for before it is decided again", _lost_write_not_looked_for),
     Ablation("a probe counts only under the epoch it was asked in", _stale_probe_believed),
     Ablation("a hold is given back if its caller was told no", _nothing_given_back),
-    Ablation(
-        "a hold is not given back if a repeat was told yes",
-        lambda: [(unwanted, "keeps", lambda *_: False)],
-    ),
     Ablation("refusals are decided again with what they saw", _refusals_not_decided_again),
     Ablation("time never goes back for a wallet", _time_goes_back),
     Ablation("what is not durable is never forgotten", _undurable_keys_forgotten),
