@@ -32,7 +32,7 @@ def wrong(row: Row, *, heard_ms: Mapping[str, int], clock_jumps: bool) -> Iterat
             stopped |= {one.call_id: entry.at_ms for one in live}
         if hold is None or call_id is None:
             continue
-        yield from _suspended(entry, hold, stopped)
+        yield from _suspended(entry, hold, stopped, clock_jumps=clock_jumps)
         before = holds.get(call_id)
         if before is not None and not clock_jumps:
             yield from _too_early(entry, hold, before, heard_ms.get(call_id, before.opened_ms))
@@ -46,13 +46,15 @@ def wrong(row: Row, *, heard_ms: Mapping[str, int], clock_jumps: bool) -> Iterat
             yield f"{row.journal[0].org_id}: {call_id} was corrected {times} times"
 
 
-def _suspended(entry: Entry, hold: Hold, stopped: dict[str, int]) -> Iterator[str]:
+def _suspended(
+    entry: Entry, hold: Hold, stopped: dict[str, int], *, clock_jumps: bool
+) -> Iterator[str]:
     """The next that becomes of a live call after its org was suspended is its end."""
     suspended_ms = stopped.pop(hold.call_id, None)
     if suspended_ms is None:
         return
     by_time = entry.type == "call_kill" and hold.kill_reason in BY_TIME
-    late = by_time and entry.at_ms > suspended_ms + ASLEEP_MS
+    late = by_time and not clock_jumps and entry.at_ms > suspended_ms + ASLEEP_MS
     if entry.type == "reservation_extension" or late:
         yield f"{entry.org_id} seq {entry.seq}: {entry.type} after the org was suspended"
 
