@@ -13,6 +13,7 @@ from wallet_engine.journal import Answer, Outcome
 from wallet_engine.limits import Limits
 from wallet_engine.unwanted import release_of
 from wallet_testing.builders import ORG, admit, charge, extend, kill
+from wallet_testing.held import Held
 from wallet_testing.town import Town
 from wallet_testing.virtual_time import in_virtual_time
 from wallet_testing.world import World, a_world
@@ -259,44 +260,12 @@ async def test_a_hold_of_an_earlier_owner_stays_with_a_repeat_that_was_heard() -
         assert world.held() == 0
 
 
-class Unsure:
-    """Implements `Owning`: everything is ours, by leases that have run out."""
-
-    shards = range(256)
-
-    def owns(self, shard: int) -> bool:
-        return shard in self.shards
-
-    def fresh(self, shard: int) -> bool:
-        return shard not in self.shards
-
-    def term(self, shard: int) -> int:
-        assert shard in self.shards
-        return 0
-
-    def lapsed_s(self, shard: int) -> float:
-        assert shard in self.shards
-        return 1.0
-
-    def holder(self, shard: int) -> str:
-        assert shard in self.shards
-        return "node-1:boot-1"
-
-    def live_owner(self, boot: str) -> str:
-        assert boot
-        return ""
-
-    def rival(self, boot: str) -> str:
-        assert boot
-        return ""
-
-
 @in_virtual_time
 async def test_what_cannot_be_looked_up_does_not_pile_up() -> None:
     """The timers ask each second, the ledger refuses: it is not asked more and more often."""
     async with a_world(limits=Limits(sweep_s=1e6)) as world:
         await world.ask(admit())
-        world.node.ownership = Unsure()
+        world.node.ownership = Held(lapsed=1.0)
         world.ledger.poisoned_probes = {""}
         await world.pass_time(seconds=300)
         before = len(world.ledger.probed)

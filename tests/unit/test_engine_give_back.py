@@ -1,7 +1,7 @@
 """Holds of callers who were told no, given back through outages, refusals and changes of owner."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,10 +13,11 @@ from wallet_engine.errors import DeadlinePassed, LedgerFault, NotMine, OwnerUnre
 from wallet_engine.journal import Answer, Outcome
 from wallet_engine.limits import Limits
 from wallet_engine.ports import WalletBatch
-from wallet_engine.sharding import SHARD_COUNT, shard_of
+from wallet_engine.sharding import shard_of
 from wallet_engine.unwanted import release_of
 from wallet_testing.builders import ORG, admit, charge, commit, credit
 from wallet_testing.clock import LoopClock
+from wallet_testing.held import Held
 from wallet_testing.ledgers import FaultyLedger
 from wallet_testing.town import Town
 from wallet_testing.virtual_time import in_virtual_time, virtual_loop
@@ -24,38 +25,6 @@ from wallet_testing.world import World, a_world
 
 HEIR = "node-2:boot-2"
 BRISK = Limits(tenure_ms=0, sweep_s=1e6)
-
-
-class Owns:
-    """Implements `Owning`: all shards, or none."""
-
-    def __init__(self, shards: Collection[int] = range(SHARD_COUNT)) -> None:
-        self.shards = shards
-
-    def owns(self, shard: int) -> bool:
-        return shard in self.shards
-
-    def fresh(self, shard: int) -> bool:
-        return shard in self.shards
-
-    def term(self, shard: int) -> int:
-        assert shard in self.shards
-        return 0
-
-    def lapsed_s(self, shard: int) -> float:
-        assert shard in self.shards
-        return 0.0
-
-    def holder(self, shard: int) -> str:
-        assert shard not in self.shards
-        return HEIR
-
-    def live_owner(self, boot: str) -> str:
-        return f"node-2:{boot}"
-
-    def rival(self, boot: str) -> str:
-        assert boot
-        return ""
 
 
 class SlowAnswers(FaultyLedger):
@@ -89,7 +58,7 @@ async def two_nodes() -> AsyncIterator[tuple[World, World, SlowAnswers]]:
             except NotMine:
                 return await two.node.decide(ask, timeout_s=timeout_s)
 
-        one.node.ownership, two.node.ownership = Owns(), Owns()
+        one.node.ownership, two.node.ownership = Held(), Held()
         one.node.reach = reach
         await one.ask(credit(1000, key="opening"))
         yield one, two, ledger
@@ -97,7 +66,7 @@ async def two_nodes() -> AsyncIterator[tuple[World, World, SlowAnswers]]:
 
 def hand_over(world: World) -> None:
     """Have a node lose all its shards."""
-    world.node.ownership = Owns(())
+    world.node.ownership = Held(shards=(), heir=HEIR)
     world.node.shards.lost({shard_of(ORG): HEIR})
 
 

@@ -1,7 +1,7 @@
 """A lease that ran out or was forgotten: what was known under it is confirmed before it counts."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -14,50 +14,12 @@ from wallet_engine.settings import CapPolicy, Settings
 from wallet_engine.sharding import SHARD_COUNT, shard_of
 from wallet_testing.builders import ORG, admit, charge, credit, look, prolong
 from wallet_testing.clock import LoopClock
+from wallet_testing.held import Held
 from wallet_testing.ledgers import OTHER, Fault, FaultyLedger
 from wallet_testing.owners import Owner
 from wallet_testing.town import ALL, Town, settled
 from wallet_testing.virtual_time import in_virtual_time, virtual_loop
 from wallet_testing.world import a_world
-
-
-class Held:
-    """Implements `Owning`: everything is ours, by a lease of which a test decides.
-
-    `lapsed`: how long ago it ran out, in seconds.  `known`: the other nodes that live, as far as
-    we see; `rivals`: those that lived once.
-    """
-
-    def __init__(self) -> None:
-        self.shards: Collection[int] = range(SHARD_COUNT)
-        self.lapsed = 0.0
-        self.number = 0
-        self.known: set[str] = set()
-        self.rivals: set[str] = set()
-
-    def owns(self, shard: int) -> bool:
-        return shard in self.shards
-
-    def fresh(self, shard: int) -> bool:
-        return self.owns(shard) and not self.lapsed
-
-    def term(self, shard: int) -> int:
-        assert self.owns(shard)
-        return self.number
-
-    def lapsed_s(self, shard: int) -> float:
-        assert self.owns(shard)
-        return self.lapsed
-
-    def holder(self, shard: int) -> str:
-        assert self.owns(shard)
-        return ""
-
-    def live_owner(self, boot: str) -> str:
-        return f"node-2:{boot}" if boot in self.known else ""
-
-    def rival(self, boot: str) -> str:
-        return f"node-2:{boot}" if boot in self.rivals else ""
 
 
 @in_virtual_time
