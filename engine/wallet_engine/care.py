@@ -7,7 +7,7 @@ other command.
 from typing import TYPE_CHECKING
 
 from . import deadlines, unwanted
-from .commands import Ask, Expire, Kill, Prolong, Release
+from .commands import Ask, Expire, Kill, Prolong, gives_back
 from .mailbox import Decided, Due, Phase
 from .reasons import CAP_REACHED, OUT_OF_MONEY, SUSPENDED
 from .wallet import Entry, Hold
@@ -77,7 +77,7 @@ def is_asked_again(ask: Ask) -> bool:
     """
     if isinstance(ask, Kill):
         return ask.client_key is None and ask.reason in (OUT_OF_MONEY, CAP_REACHED)
-    return isinstance(ask, Due) or (isinstance(ask, Release) and ask.unheard is not None)
+    return isinstance(ask, Due) or gives_back(ask)
 
 
 def look_after(actor: "WalletActor", call_id: str, now_ms: int) -> None:

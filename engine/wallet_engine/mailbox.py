@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .commands import Ask, Query, Release, Reserve
+from .commands import Ask, Query, Reserve, gives_back
 from .journal import Answer, Outcome, Refusal, Replay, entry_answer, refusal_answer
 from .ports import Found, Probe
 from .wallet import Entry
@@ -26,7 +26,7 @@ def _looked_up(ask: Ask) -> str:
     """
     if isinstance(ask, Query):
         return ""
-    if isinstance(ask, Release) and ask.unheard is not None:
+    if gives_back(ask):
         return f"{Reserve.verb}:{ask.call_id}"
     return ask.key
 

@@ -1,6 +1,6 @@
 """What an actor remembers of its journal: recent entries by key, ended calls by id."""
 
-from .commands import Check, Commit, Expire, Extend, Kill, Prolong, Query, Release
+from .commands import Check, Commit, Expire, Extend, Kill, Prolong, Query, Release, gives_back
 from .mailbox import Envelope
 from .rules import Facts
 from .wallet import Entry, Hold, Wallet
@@ -43,7 +43,7 @@ class Memory:
             return True
         if live and isinstance(ask, _ONCE_PER_CALL):
             # What gives a hold back comes after all repeats that are being looked up.
-            return not (isinstance(ask, Release) and ask.unheard is not None)
+            return not gives_back(ask)
         if isinstance(ask, Query):
             return not isinstance(ask, Check) or live or call_id in self.ended
         if call_id and not live and call_id not in self.ended:
@@ -54,9 +54,8 @@ class Memory:
 
     def facts(self, envelope: Envelope, wallet: Wallet, *, fleet_stopped: bool) -> Facts:
         """Return what is known of an ask's key and call; memory is newer than its probe."""
-        ask, found, call_id = envelope.ask, envelope.found, envelope.call_id
-        gives_back = isinstance(ask, Release) and ask.unheard is not None
-        entry = None if gives_back else self.stored(envelope)
+        found, call_id = envelope.found, envelope.call_id
+        entry = None if gives_back(envelope.ask) else self.stored(envelope)
         hold = None
         if call_id and call_id not in wallet.holds:
             hold = self.ended.get(call_id)

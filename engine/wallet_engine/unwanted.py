@@ -12,7 +12,7 @@ opened it did not hear, which its row names, and none of ours did.
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .commands import Release, Reserve
+from .commands import Release, Reserve, gives_back
 from .journal import Answer, Replay
 from .mailbox import Decided, Envelope, Held, Phase
 from .wallet import Entry
@@ -27,7 +27,6 @@ STEADY = -1
 
 FORMER = -2
 """Those that an earlier owner told yes."""
-
 
 TAKERS_MAX = 100
 """So many attempts at one hold are told apart; beyond that, it stays."""
@@ -124,7 +123,7 @@ def keeps(actor: "WalletActor", envelope: Envelope) -> bool:
     If that one does not hear it after all, the hold is given back then.
     """
     ask = envelope.ask
-    if not isinstance(ask, Release) or ask.unheard is None:
+    if not gives_back(ask):
         return False
     for held in actor.held:
         _hang_up(held, ask)

@@ -4,6 +4,8 @@ A command that exists is well-formed: its fields were checked when it was made. 
 integer pence, durations are integer milliseconds or seconds as named.
 """
 
+from typing import TypeGuard
+
 from .base import (
     CLIENT_SPACE,
     REASON_MAX,
@@ -44,6 +46,12 @@ from .queries import (
 Ask = Command | Query
 """Whatever may be posted to a wallet."""
 
+
+def gives_back(ask: Ask) -> TypeGuard[Release]:
+    """Whether `ask` is the engine's own, for a hold whose caller was told no."""
+    return isinstance(ask, Release) and ask.unheard is not None
+
+
 __all__ = [
     "CALL_DEDUCTION",
     "CLIENT_SPACE",
@@ -74,4 +82,5 @@ __all__ = [
     "SpendClass",
     "Suspend",
     "Welcome",
+    "gives_back",
 ]
