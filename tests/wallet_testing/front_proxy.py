@@ -129,19 +129,19 @@ class Front:
 @asynccontextmanager
 async def front(folder: Path, nodes: list[Upstream] | None = None) -> AsyncIterator[Front]:
     """Run the proxy before three nodes; all of them end with it."""
-    made = nodes or [Upstream(f"node-{number}", free_port()) for number in (1, 2, 3)]
-    ports = free_port(), free_port()
-    environment = {
-        **os.environ,
-        **{f"NODE_{number}": f"127.0.0.1:{node.port}" for number, node in enumerate(made, 1)},
-        "PROXY_BIND": f"127.0.0.1:{ports[0]}",
-        "PROXY_METRICS_BIND": f"127.0.0.1:{ports[1]}",
-    }
+    made = nodes or [Upstream(f"node-{nth}", port) for nth, port in enumerate(_free_ports(3), 1)]
     tied = (str(os.getpid()), str(int(signal.SIGKILL)), "-1", "-1")
     async with AsyncExitStack() as opened:
         for node in made:
             await node.start()
             opened.push_async_callback(node.stop)
+        port, metrics_port = _free_ports(2)
+        environment = {
+            **os.environ,
+            **{f"NODE_{number}": f"127.0.0.1:{node.port}" for number, node in enumerate(made, 1)},
+            "PROXY_BIND": f"127.0.0.1:{port}",
+            "PROXY_METRICS_BIND": f"127.0.0.1:{metrics_port}",
+        }
         with (folder / "proxy.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", launch.__file__, *tied),
@@ -151,7 +151,7 @@ async def front(folder: Path, nodes: list[Upstream] | None = None) -> AsyncItera
                 stderr=asyncio.subprocess.STDOUT,
                 env=environment,
             )
-        running = Front(*ports, made)
+        running = Front(port, metrics_port, made)
         try:
             await until(lambda: _is_listening(running), "the proxy listens")
             await running.until_seen(node_1="UP", node_2="UP", node_3="UP")
@@ -160,6 +160,14 @@ async def front(folder: Path, nodes: list[Upstream] | None = None) -> AsyncItera
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return so many different ones: none of them is in use yet, so two could be the same."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 async def _is_listening(running: Front) -> bool:
